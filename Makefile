@@ -1,0 +1,56 @@
+# `make help` lists the targets. Each one does its own set-up: Python 3.11+ and make are enough.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := core router sim cli tests e2e benchmarks tools
+
+.PHONY: help sync fmt lint types imports gen-check test demo bench e2e-engines docs-check clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cardan needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1" -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[router,sim]' --group test --group lint
+	@touch $@
+
+sync: $(READY) ## create .venv with everything, pinned by constraints.txt
+
+fmt: $(READY) ## format the code
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix-only --quiet $(SOURCES)
+
+lint: $(READY) ## format check, ruff, spelling
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/codespell $(SOURCES) docs README.md CHANGELOG.md CONTRIBUTING.md
+
+types: $(READY) ## mypy --strict on code and tests
+	$(BIN)/mypy
+	$(BIN)/mypy tests benchmarks tools e2e
+
+imports: $(READY) ## the import contracts
+	$(BIN)/lint-imports
+
+gen-check: $(READY) ## generated files are fresh
+	$(BIN)/python tools/gen_protos.py --check
+
+test: $(READY) ## the whole test suite: unit, laws, real processes
+	$(BIN)/pytest -n 2
+
+demo: $(READY) ## eight simulated engines behind the gateway, round-robin against Cardan
+	$(BIN)/cardan demo
+
+bench: $(READY) ## the gateway against its peers, in one run
+	$(BIN)/python -m benchmarks.gateway
+
+e2e-engines: $(READY) ## real vLLM and SGLang behind the gateway (opt-in, needs their recipes)
+	$(BIN)/pytest e2e/engines -m engines
+
+clean: ## remove .venv and tool caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache out

@@ -1,0 +1,68 @@
+"""The one command, `cardan`: each subcommand is a function in the shell that owns it.
+
+Shells are imported only when their subcommand runs, so an image that carries the gateway alone
+starts without the simulator's dependencies, and a missing extra is a sentence, not a traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Final, NamedTuple
+
+
+class Subcommand(NamedTuple):
+    """Where a subcommand lives and what it is for."""
+
+    module: str
+    extra: str
+    summary: str
+
+
+# Each module has `main(argv: list[str]) -> int`.
+SUBCOMMANDS: Final[dict[str, Subcommand]] = {
+    "router": Subcommand("cardan_router.main", "router", "run the gateway"),
+    "engine": Subcommand("cardan_sim.serve.main", "sim", "run a simulated vLLM or SGLang server"),
+    "replay": Subcommand("cardan_sim.replay.main", "sim", "send a trace to an OpenAI endpoint"),
+    "demo": Subcommand("cardan_sim.demo.main", "sim", "a whole fleet on this machine, compared"),
+}
+
+
+def usage() -> str:
+    """The help text: one line per subcommand."""
+    width = max(map(len, SUBCOMMANDS))
+    rows = [f"  {name:<{width}}  {sub.summary}" for name, sub in SUBCOMMANDS.items()]
+    return "\n".join(
+        ["usage: cardan COMMAND [OPTIONS]", "", *rows, "", "`cardan COMMAND --help` tells the rest."]
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a subcommand; returns the process's exit status.
+
+    Status 2 is a mistake in how the command was called, as in argparse.
+    """
+    args = sys.argv[1:] if argv is None else argv
+    if not args or args[0] in ("-h", "--help", "help"):
+        sys.stdout.write(usage() + "\n")
+        return 0 if args else 2
+    if args[0] in ("-V", "--version"):
+        from importlib.metadata import version
+
+        sys.stdout.write(f"cardan {version('cardan')}\n")
+        return 0
+    sub = SUBCOMMANDS.get(args[0])
+    if sub is None:
+        sys.stderr.write(f"cardan: unknown command {args[0]!r}\n\n{usage()}\n")
+        return 2
+    try:
+        module = importlib.import_module(sub.module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] in ("cardan", "cardan_router", "cardan_sim"):
+            raise
+        sys.stderr.write(
+            f"cardan {args[0]}: {error.name} is not installed; pip install 'cardan[{sub.extra}]'\n"
+        )
+        return 2
+    status = module.main(args[1:])
+    return status if isinstance(status, int) else 0

@@ -33,7 +33,13 @@ def usage() -> str:
     width = max(map(len, SUBCOMMANDS))
     rows = [f"  {name:<{width}}  {sub.summary}" for name, sub in SUBCOMMANDS.items()]
     return "\n".join(
-        ["usage: cardan COMMAND [OPTIONS]", "", *rows, "", "`cardan COMMAND --help` tells the rest."]
+        [
+            "usage: cardan COMMAND [OPTIONS]",
+            "",
+            *rows,
+            "",
+            "`cardan COMMAND --help` tells the rest.",
+        ]
     )
 
 
@@ -58,7 +64,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         module = importlib.import_module(sub.module)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] in ("cardan", "cardan_router", "cardan_sim"):
+        if error.name is None or error.name.split(".")[0] in (
+            "cardan",
+            "cardan_router",
+            "cardan_sim",
+        ):
             raise
         sys.stderr.write(
             f"cardan {args[0]}: {error.name} is not installed; pip install 'cardan[{sub.extra}]'\n"

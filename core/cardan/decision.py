@@ -1,0 +1,101 @@
+"""A routing decision is a value that carries its reasons."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cardan.fleet import EndpointState
+
+
+class Reason(enum.StrEnum):
+    """Why an endpoint was chosen. Metrics and receipts use these words."""
+
+    WARM = "warm"  # the candidate with the longest cached prefix fits the budget
+    TIE = "tie"  # candidates hold equally much of the prefix: the least loaded
+    SWITCH = "switch"  # the warm candidate would miss the SLO, this one will not
+    SPILL = "spill"  # no candidate fits the budget, an endpoint outside does
+    HOPELESS = "hopeless"  # nothing fits: stay warm, which wastes the least work
+    ORDERED = "ordered"  # the first candidate in hash order that fits
+    LEAST_TTFT = "least-ttft"  # over budget, the candidate with the least predicted TTFT
+    DRAINING_WARM = "draining-warm"  # a draining endpoint still holds this prefix
+    POLICY = "policy"  # a baseline policy's only rule
+    AFFINITY = "affinity"  # a baseline found a cached prefix or a session's owner
+    BALANCE = "balance"  # a baseline gave up affinity for balance
+    ONLY = "only"  # there was just one
+
+
+class Candidate:
+    """An endpoint that was considered, with what was predicted for it.
+
+    Tokens are estimates until the engine reports usage. `ttft_s` includes `backlog_s`, the wait
+    for work already there.
+    """
+
+    __slots__ = ("backlog_s", "endpoint", "hit_tokens", "ttft_s", "uncached_tokens")
+
+    def __init__(
+        self,
+        endpoint: EndpointState,
+        hit_tokens: float,
+        uncached_tokens: float,
+        backlog_s: float,
+        ttft_s: float,
+    ) -> None:
+        self.endpoint = endpoint
+        self.hit_tokens = hit_tokens
+        self.uncached_tokens = uncached_tokens
+        self.backlog_s = backlog_s
+        self.ttft_s = ttft_s
+
+
+class Decision:
+    """Where a request goes and why.
+
+    `chosen` is one of `candidates` or, after a spill, an endpoint outside of them. `key` is the
+    routing key (a block hash) and `depth` how many prefix blocks it stands for; 0 where a policy
+    does not look at the prompt.
+    """
+
+    __slots__ = ("candidates", "chosen", "depth", "key", "reason")
+
+    def __init__(
+        self,
+        chosen: Candidate,
+        candidates: tuple[Candidate, ...],
+        reason: Reason,
+        key: int = 0,
+        depth: int = 0,
+    ) -> None:
+        self.chosen = chosen
+        self.candidates = candidates
+        self.reason = reason
+        self.key = key
+        self.depth = depth
+
+    @property
+    def endpoint(self) -> EndpointState:
+        """The chosen endpoint."""
+        return self.chosen.endpoint
+
+    def receipt(self) -> dict[str, object]:
+        """The decision in plain words and numbers: what `x-cardan-explain` answers with."""
+        return {
+            "endpoint": self.endpoint.id,
+            "reason": self.reason.value,
+            "key": f"{self.key:016x}",
+            "depth": self.depth,
+            "predicted_ttft_s": round(self.chosen.ttft_s, 4),
+            "predicted_cached_tokens": round(self.chosen.hit_tokens),
+            "candidates": [
+                {
+                    "endpoint": candidate.endpoint.id,
+                    "ttft_s": round(candidate.ttft_s, 4),
+                    "backlog_s": round(candidate.backlog_s, 4),
+                    "cached_tokens": round(candidate.hit_tokens),
+                    "uncached_tokens": round(candidate.uncached_tokens),
+                }
+                for candidate in self.candidates
+            ],
+        }

@@ -1,0 +1,276 @@
+"""The fleet: which endpoints exist, how each is doing, and which may be asked now.
+
+Membership comes from discovery and is replaced as a whole. A `Pool` is the part of the fleet that
+serves one model. Its `version` changes whenever the set of routable endpoints or a weight does, so
+whatever is computed from a pool (candidates of a key) can be remembered until then.
+
+Candidates must not depend on what a single replica happens to see, or replicas would disagree. So
+only hard facts shrink the routable set; soft ones (ejections) do so up to a share of the pool.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import xxhash
+
+from cardan.endpoint import EngineKind, Role
+from cardan.health import Health, HealthConfig, Verdict
+from cardan.ledger import Load
+from cardan.shadow import Shadow
+from cardan.speed import Speed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from cardan.endpoint import Endpoint, EndpointId
+    from cardan.instants import Monotonic
+    from cardan.ledger import Lease, Usage
+    from cardan.metrics import EngineMetrics
+
+
+class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the fleet is kept.
+
+    A joining endpoint's weight rises from a tenth to its full value over `join_ramp_s`, so cold
+    prefills do not come as a step; those present at the start count as warm. `block_tokens` is what
+    one prefix block stands for in an engine's cache (2,048 bytes at four bytes a token).
+    `cache_tokens` bounds a shadow until the engine has told its capacity (427k tokens is
+    Llama-3.1-8B on an 80 GB GPU).
+    """
+
+    health: HealthConfig = HealthConfig()
+    join_ramp_s: float = 30.0
+    block_tokens: int = 512
+    cache_tokens: int = 427_000
+
+
+# A ramp in ten steps: fine enough to be smooth, coarse enough that remembered candidates live 3 s.
+RAMP_STEPS = 10
+
+
+class EndpointState:
+    """An endpoint and everything this process knows of it."""
+
+    __slots__ = (
+        "block_tokens",
+        "config",
+        "draining",
+        "endpoint",
+        "engine",
+        "hash64",
+        "health",
+        "id",
+        "joined_at",
+        "load",
+        "metrics",
+        "models",
+        "ramped",
+        "shadow",
+        "speed",
+        "weight",
+    )
+
+    def __init__(
+        self, endpoint: Endpoint, config: FleetConfig, now: Monotonic, *, warm: bool
+    ) -> None:
+        self.endpoint = endpoint
+        self.id: EndpointId = endpoint.id
+        self.hash64: int = xxhash.xxh3_64_intdigest(endpoint.id.encode())
+        self.config = config
+        self.engine = endpoint.engine
+        self.models = frozenset(endpoint.models)
+        self.block_tokens = config.block_tokens
+        self.load = Load()
+        self.health = Health(config.health)
+        self.metrics: EngineMetrics | None = None
+        self.shadow = Shadow(max(1, config.cache_tokens // config.block_tokens))
+        self.speed = Speed()
+        self.draining = False
+        self.joined_at = now
+        self.ramped = warm or config.join_ramp_s <= 0
+        self.weight = endpoint.weight if self.ramped else endpoint.weight / RAMP_STEPS
+
+    def __repr__(self) -> str:
+        return (
+            f"<EndpointState {self.id} models={sorted(self.models)} in_flight={self.load.in_flight}"
+            f"{' draining' if self.draining else ''}>"
+        )
+
+    def ramp(self, now: Monotonic) -> bool:
+        """Raise the weight of an endpoint that joined; True if it changed."""
+        if self.ramped:
+            return False
+        step = int((now - self.joined_at) / self.config.join_ramp_s * RAMP_STEPS) + 1
+        weight = self.endpoint.weight * min(step, RAMP_STEPS) / RAMP_STEPS
+        self.ramped = step >= RAMP_STEPS
+        changed = weight != self.weight
+        self.weight = weight
+        return changed
+
+    def fresh_metrics(self, now: Monotonic) -> EngineMetrics | None:
+        """The last scrape, or None where there is none young enough to trust."""
+        metrics = self.metrics
+        return None if metrics is None or metrics.is_stale(now) else metrics
+
+    def observe(self, metrics: EngineMetrics) -> None:
+        """A scrape came in; the shadow takes the engine's real capacity."""
+        self.metrics = metrics
+        if metrics.kv_capacity_tokens:
+            self.shadow.resize(max(1, int(metrics.kv_capacity_tokens // self.block_tokens)))
+
+    def learn_first_token(self, lease: Lease, now: Monotonic) -> None:
+        """The prompt has been computed: it is in the cache now, and it took so long."""
+        self.speed.learn(lease, now)
+        self.shadow.insert(lease.request.prompt.chain)
+
+    def learn_close(self, lease: Lease, now: Monotonic, usage: Usage | None) -> None:
+        """The engine said what it really found in its cache."""
+        if usage is not None:
+            self.speed.correct(lease, usage, now)
+
+
+class Pool:
+    """The endpoints that serve one model.
+
+    `routable` may be asked for anything; `draining` only for what they still hold warm.
+    `version` changes with either.
+    """
+
+    __slots__ = ("draining", "members", "model", "routable", "version")
+
+    def __init__(
+        self,
+        model: str,
+        members: Sequence[EndpointState],
+        routable: Sequence[EndpointState],
+        draining: Sequence[EndpointState],
+        version: int,
+    ) -> None:
+        self.model = model
+        self.members = members
+        self.routable = routable
+        self.draining = draining
+        self.version = version
+
+
+class Fleet:
+    """All endpoints, by id, and the pools made of them.
+
+    The pools are made anew when something changed (`touch`) or a back-off runs out, and otherwise
+    looked up: routing costs nothing for an unchanged fleet of any size.
+    """
+
+    def __init__(self, config: FleetConfig | None = None) -> None:
+        self.config = config or FleetConfig()
+        self.endpoints: dict[EndpointId, EndpointState] = {}
+        self._pools: dict[str, Pool] = {}
+        self._version = 0
+        self._stale_at = float("inf")
+        self._seeded = False
+
+    def __repr__(self) -> str:
+        return f"<Fleet {len(self.endpoints)} endpoints, version {self._version}>"
+
+    def update(self, endpoints: Iterable[Endpoint], now: Monotonic) -> list[EndpointState]:
+        """Make the fleet exactly `endpoints`; returns the states that left.
+
+        Who stays keeps everything it knows. Who leaves is purged with its shadow; its open leases
+        close on the state they hold. The first non-empty update counts as warm: no ramp.
+        """
+        wanted = {endpoint.id: endpoint for endpoint in endpoints}
+        gone = [state for id_, state in self.endpoints.items() if id_ not in wanted]
+        fresh = {}
+        for id_, endpoint in sorted(wanted.items()):
+            known = self.endpoints.get(id_)
+            if known is not None and known.endpoint == endpoint:
+                fresh[id_] = known
+            else:
+                fresh[id_] = EndpointState(endpoint, self.config, now, warm=not self._seeded)
+                if known is not None:
+                    gone.append(known)
+        self._seeded = self._seeded or bool(fresh)
+        self.endpoints = fresh
+        self.touch()
+        return gone
+
+    def touch(self) -> None:
+        """Something changed that decides who may be asked; pools are made anew on next use."""
+        self._pools.clear()
+        self._version += 1
+        self._stale_at = float("inf")
+
+    def introspected(self, state: EndpointState, models: Iterable[str], engine: EngineKind) -> None:
+        """An engine told what it is and serves; only then does it get requests."""
+        served = frozenset(models)
+        if served != state.models or engine != state.engine:
+            state.models = served
+            state.engine = engine
+            self.touch()
+
+    def drain(self, id_: EndpointId, *, draining: bool = True) -> None:
+        """Give an endpoint no new key; `KeyError` if there is no such endpoint."""
+        state = self.endpoints[id_]
+        if state.draining != draining:
+            state.draining = draining
+            self.touch()
+
+    def tick(self, now: Monotonic) -> None:
+        """Once a second or so: ramps rise."""
+        changed = [state.ramp(now) for state in self.endpoints.values()]
+        if any(changed):
+            self.touch()
+
+    def models(self) -> list[str]:
+        """Every model that at least one endpoint has said it serves, sorted."""
+        return sorted({model for state in self.endpoints.values() for model in state.models})
+
+    def pool(self, model: str, now: Monotonic) -> Pool | None:
+        """The pool of a model; None if no endpoint serves it."""
+        if now >= self._stale_at:
+            self.touch()
+        pool = self._pools.get(model)
+        if pool is None:
+            pool = self._make_pool(model, now)
+            if pool is not None:
+                self._pools[model] = pool
+        return pool
+
+    def _make_pool(self, model: str, now: Monotonic) -> Pool | None:
+        members = [
+            state
+            for state in self.endpoints.values()
+            if model in state.models and state.endpoint.role is Role.BOTH
+        ]
+        if not members:
+            return None
+        for state in members:
+            if now < state.health.ejected_until < self._stale_at:
+                self._stale_at = state.health.ejected_until
+        active = [state for state in members if not state.draining]
+        routable = self._routable(active or members, now)
+        draining = [
+            state
+            for state in members
+            if state.draining and state.health.verdict(now) is Verdict.HEALTHY
+        ]
+        return Pool(model, members, routable, draining if active else [], self._version)
+
+    def _routable(self, states: list[EndpointState], now: Monotonic) -> list[EndpointState]:
+        """Who may be asked: the healthy ones, topped up with soft-ejected ones to the floor.
+
+        With no healthy and no soft-ejected endpoint left, those that are down are still tried: a
+        refused connect costs little, and one of them may be back. What said itself that it is not
+        ready stays out.
+        """
+        by_verdict: dict[Verdict, list[EndpointState]] = {verdict: [] for verdict in Verdict}
+        for state in states:
+            by_verdict[state.health.verdict(now)].append(state)
+        healthy, ejected = by_verdict[Verdict.HEALTHY], by_verdict[Verdict.EJECTED]
+        max_ejected = int(len(states) * self.config.health.max_ejected_ratio)
+        # Those whose back-off ends first are the likeliest to be well again.
+        ejected.sort(key=lambda state: (state.health.ejected_until, state.id))
+        surplus = ejected[: max(0, len(ejected) - max_ejected)]
+        chosen = [*healthy, *surplus] or ejected or by_verdict[Verdict.DOWN]
+        return sorted(chosen, key=lambda state: state.id)

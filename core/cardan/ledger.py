@@ -1,0 +1,169 @@
+"""What this process has in flight, kept by leases.
+
+A lease is opened when a request is dispatched to an endpoint, told of the first token, and closed
+exactly once with an outcome. All load accounting hangs on it, so a counter cannot leak: peers that
+count by hand leak on exceptions and on clients that leave.
+
+Law: the number of open leases equals the requests in flight, and both are zero at rest.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cardan.decision import Decision
+    from cardan.fleet import EndpointState
+    from cardan.instants import Monotonic
+    from cardan.request import RequestView
+
+
+class Outcome(enum.StrEnum):
+    """How a lease or a request ended. The label of `cardan_requests_total`."""
+
+    OK = "ok"
+    CLIENT_ERROR = "client-error"  # the engine answered 4xx
+    ENGINE_ERROR = "engine-error"  # the engine answered 5xx, or an error event inside a stream
+    REFUSED = "refused"  # the engine had no room (503, or a refusal inside a 200 stream)
+    UNREACHABLE = "unreachable"  # no connection
+    RESET = "reset"  # the connection broke before the first byte of the answer
+    CUT = "cut"  # the connection broke after it
+    TIMEOUT = "timeout"  # first byte or next byte did not come in time
+    CLIENT_LEFT = "client-left"
+    DEADLINE = "deadline"  # the request's own deadline passed
+    SHED = "shed"  # never dispatched: no room, no endpoint, queue time-out
+    INVALID = "invalid"  # never dispatched: the request is wrong
+
+
+class Usage:
+    """What the engine reported: prompt, cached and generated tokens; None where it did not say."""
+
+    __slots__ = ("cached_tokens", "completion_tokens", "prompt_tokens")
+
+    def __init__(
+        self,
+        prompt_tokens: int | None = None,
+        completion_tokens: int | None = None,
+        cached_tokens: int | None = None,
+    ) -> None:
+        self.prompt_tokens = prompt_tokens
+        self.completion_tokens = completion_tokens
+        self.cached_tokens = cached_tokens
+
+
+class Load:
+    """One endpoint's work as this process knows it.
+
+    `in_flight` counts open leases; `waiting` holds those without a first token in dispatch order
+    and `waiting_tokens` the sum of their uncached prompt tokens; `context_tokens` the prompt
+    tokens of all open leases. `refused_until` is when the endpoint may be asked again after it
+    refused for lack of room.
+    """
+
+    __slots__ = (
+        "context_tokens",
+        "dispatched_total",
+        "in_flight",
+        "last_first_token_at",
+        "refused_until",
+        "waiting",
+        "waiting_tokens",
+    )
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.waiting: dict[Lease, None] = {}
+        self.waiting_tokens = 0.0
+        self.context_tokens = 0.0
+        self.dispatched_total = 0
+        self.last_first_token_at: Monotonic | None = None
+        self.refused_until = 0.0
+
+
+class Lease:
+    """One dispatch of one request to one endpoint."""
+
+    __slots__ = (
+        "closed_at",
+        "decision",
+        "endpoint",
+        "first_token_at",
+        "ledger",
+        "opened_at",
+        "outcome",
+        "request",
+    )
+
+    def __init__(
+        self, ledger: Ledger, request: RequestView, decision: Decision, now: Monotonic
+    ) -> None:
+        self.ledger = ledger
+        self.request = request
+        self.decision = decision
+        self.endpoint: EndpointState = decision.chosen.endpoint
+        self.opened_at = now
+        self.first_token_at: Monotonic | None = None
+        self.closed_at: Monotonic | None = None
+        self.outcome: Outcome | None = None
+
+    def first_token(self, now: Monotonic) -> None:
+        """The first token (or the first byte of an answer) has come. Later calls do nothing."""
+        if self.first_token_at is not None or self.outcome is not None:
+            return
+        self.first_token_at = now
+        self.ledger.on_first_token(self, now)
+
+    def close(self, outcome: Outcome, now: Monotonic, usage: Usage | None = None) -> None:
+        """End the lease. A second close is a bug of ours and raises `RuntimeError`."""
+        if self.outcome is not None:
+            raise RuntimeError(f"lease of {self.request.request_id} closed twice")
+        self.outcome = outcome
+        self.closed_at = now
+        self.ledger.on_close(self, now, usage)
+
+
+class Ledger:
+    """All open leases of this process. Opened here, closed by the lease itself."""
+
+    def __init__(self) -> None:
+        self.open_leases = 0
+
+    def open(self, request: RequestView, decision: Decision, now: Monotonic) -> Lease:
+        """Account a dispatch; no await may lie between the decision and this."""
+        lease = Lease(self, request, decision, now)
+        load = lease.endpoint.load
+        load.in_flight += 1
+        load.dispatched_total += 1
+        load.waiting[lease] = None
+        load.waiting_tokens += decision.chosen.uncached_tokens
+        load.context_tokens += request.prompt.tokens
+        self.open_leases += 1
+        return lease
+
+    def on_first_token(self, lease: Lease, now: Monotonic) -> None:
+        """Move a lease from waiting to running; the endpoint's speed and shadow learn."""
+        endpoint = lease.endpoint
+        self._stop_waiting(lease)
+        endpoint.load.last_first_token_at = now
+        endpoint.learn_first_token(lease, now)
+
+    def on_close(self, lease: Lease, now: Monotonic, usage: Usage | None) -> None:
+        """Take a lease off the books; the endpoint learns from what the engine reported."""
+        load = lease.endpoint.load
+        if lease.first_token_at is None:
+            self._stop_waiting(lease)
+        load.in_flight -= 1
+        load.context_tokens -= lease.request.prompt.tokens
+        if not load.in_flight:
+            load.context_tokens = 0.0  # float dust must not outlive the work
+        self.open_leases -= 1
+        lease.endpoint.learn_close(lease, now, usage)
+
+    @staticmethod
+    def _stop_waiting(lease: Lease) -> None:
+        load = lease.endpoint.load
+        del load.waiting[lease]
+        load.waiting_tokens -= lease.decision.chosen.uncached_tokens
+        if not load.waiting:
+            load.waiting_tokens = 0.0

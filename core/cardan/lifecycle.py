@@ -1,0 +1,343 @@
+"""One request's life, sans-IO.
+
+A driver (HTTP, gRPC, ext_proc, a simulator) owns the bytes and the clock. It tells an `Exchange`
+what happened and does what it answers. Every rule about what may be tried again, where, and how
+often is here and nowhere else, so all front doors and the simulator behave alike.
+
+    event          from        to          action
+    arrive         NEW         DISPATCHED  Forward      an endpoint was found
+                   NEW         WAITING     Wait         no room now, room in the queue
+                   NEW         DONE        Reject       no such model, no endpoint, queue full
+    wake           WAITING     (as arrive)
+    first_byte     DISPATCHED  STREAMING   -            the head may go to the client
+    failed         DISPATCHED  DISPATCHED  Forward      another endpoint, within the limits
+                   DISPATCHED  DONE        Reject       the limits are reached
+                   STREAMING   DONE        -            CUT: never retried, the client has bytes
+    ended          DISPATCHED  DONE        -
+                   STREAMING   DONE        -
+    client_left    any         DONE        -
+    deadline       any         DONE        Reject       (only a notice when STREAMING)
+
+Limits on trying elsewhere (each failure kind wastes something different):
+
+- STALE: a kept-alive connection was closed by the engine before any byte: nobody worked. Same
+  endpoint, fresh connection, once per endpoint visit, free of charge.
+- UNREACHABLE: no connection, nobody worked: any number of other endpoints, up to `max_attempts`.
+- REFUSED: the engine had no room: up to `max_attempts`, and the fleet-wide retry budget pays, or a
+  full fleet would be asked several times for each request.
+- RESET, BROKEN (head), TIMEOUT (first byte): the engine may have died *of this request*, so at most
+  one other endpoint is tried: a poisonous prompt visits two engines, not the fleet.
+
+After the first byte nothing is ever tried again.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from cardan.ledger import Outcome
+
+if TYPE_CHECKING:
+    from cardan.decision import Decision
+    from cardan.endpoint import EndpointId
+    from cardan.fleet import EndpointState
+    from cardan.instants import Monotonic
+    from cardan.ledger import Lease, Usage
+    from cardan.request import RequestView
+    from cardan.scheduler import Scheduler
+
+
+class State(enum.Enum):
+    """Where a request is in its life."""
+
+    NEW = "new"
+    WAITING = "waiting"
+    DISPATCHED = "dispatched"
+    STREAMING = "streaming"
+    DONE = "done"
+
+
+class Failure(enum.StrEnum):
+    """What went wrong with one dispatch, seen from the driver."""
+
+    STALE = "stale"
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused"
+    RESET = "reset"
+    BROKEN = "broken"
+    TIMEOUT = "timeout"
+
+
+class RejectReason(enum.StrEnum):
+    """Why a request gets an answer from the gateway instead of an engine."""
+
+    UNKNOWN_MODEL = "unknown-model"
+    NO_ENDPOINT = "no-endpoint"
+    QUEUE_FULL = "queue-full"
+    QUEUE_TIMEOUT = "queue-timeout"
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    RESET = "reset"
+    TIMEOUT = "timeout"
+    DEADLINE = "deadline"
+    SHUTTING_DOWN = "shutting-down"
+
+
+class Forward:
+    """Send the request to `lease.endpoint`. `fresh` forbids a kept-alive connection."""
+
+    __slots__ = ("fresh", "lease")
+
+    def __init__(self, lease: Lease, *, fresh: bool = False) -> None:
+        self.lease = lease
+        self.fresh = fresh
+
+
+class Wait:
+    """Hold the request until it is woken, at the latest at `until`; then call `wake`."""
+
+    __slots__ = ("until",)
+
+    def __init__(self, until: Monotonic) -> None:
+        self.until = until
+
+
+class Reject:
+    """Answer the client: there will be no answer from an engine."""
+
+    __slots__ = ("message", "outcome", "reason", "retry_after_s")
+
+    def __init__(
+        self,
+        reason: RejectReason,
+        message: str,
+        outcome: Outcome,
+        retry_after_s: float | None = None,
+    ) -> None:
+        self.reason = reason
+        self.message = message
+        self.outcome = outcome
+        self.retry_after_s = retry_after_s
+
+
+Action = Forward | Wait | Reject
+
+
+class RetryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Limits on trying elsewhere.
+
+    `max_attempts` dispatches per request in all. `max_breaks` endpoints at most may break (reset,
+    broken head, no first byte) under one request. The budget for refusals: `budget_ratio` retries
+    per dispatched request, plus `budget_per_s` for quiet times (Finagle's form: 20 % and 10/s).
+    """
+
+    max_attempts: int = 4
+    max_breaks: int = 2
+    budget_ratio: float = 0.2
+    budget_per_s: float = 10.0
+
+
+class RetryBudget:
+    """A token bucket that requests fill and retries empty; shared by the whole process.
+
+    It holds at most ten seconds' worth of its quiet-time rate plus a hundred from requests, so a
+    long calm cannot save up a storm.
+    """
+
+    BURST = 100.0
+
+    def __init__(self, config: RetryConfig) -> None:
+        self._config = config
+        self._cap = self.BURST + 10 * config.budget_per_s
+        self._tokens = self._cap
+        self._at = 0.0
+
+    def deposit(self) -> None:
+        """A request was dispatched for the first time."""
+        self._tokens = min(self._cap, self._tokens + self._config.budget_ratio)
+
+    def withdraw(self, now: Monotonic) -> bool:
+        """Pay for one retry; False if the budget is spent."""
+        elapsed = max(0.0, now - self._at)
+        self._at = now
+        self._tokens = min(self._cap, self._tokens + elapsed * self._config.budget_per_s)
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+
+_OUTCOME = {
+    Failure.UNREACHABLE: Outcome.UNREACHABLE,
+    Failure.REFUSED: Outcome.REFUSED,
+    Failure.RESET: Outcome.RESET,
+    Failure.BROKEN: Outcome.RESET,
+    Failure.TIMEOUT: Outcome.TIMEOUT,
+    Failure.STALE: Outcome.RESET,
+}
+_REJECT = {
+    Failure.UNREACHABLE: (RejectReason.UNREACHABLE, "no endpoint could be reached"),
+    Failure.REFUSED: (RejectReason.REFUSED, "every endpoint that was asked is full"),
+    Failure.RESET: (RejectReason.RESET, "the engine closed the connection before it answered"),
+    Failure.BROKEN: (RejectReason.RESET, "the engine's answer could not be read"),
+    Failure.STALE: (RejectReason.RESET, "the engine closed the connection before it answered"),
+    Failure.TIMEOUT: (RejectReason.TIMEOUT, "the engine did not begin to answer in time"),
+}
+_BREAKS = frozenset({Failure.RESET, Failure.BROKEN, Failure.TIMEOUT})
+
+
+class Exchange:
+    """One request from arrival to its one outcome."""
+
+    __slots__ = (
+        "_scheduler",
+        "_stale_at",
+        "_visited",
+        "attempts",
+        "breaks",
+        "decision",
+        "first_byte_at",
+        "lease",
+        "outcome",
+        "queued_until",
+        "request",
+        "state",
+    )
+
+    def __init__(self, scheduler: Scheduler, request: RequestView) -> None:
+        self._scheduler = scheduler
+        self.request = request
+        self.state = State.NEW
+        self.lease: Lease | None = None
+        self.decision: Decision | None = None
+        self.outcome: Outcome | None = None
+        self.attempts = 0
+        self.breaks = 0
+        self.first_byte_at: Monotonic | None = None
+        self.queued_until: Monotonic | None = None
+        self._visited: list[EndpointId] = []
+        self._stale_at: EndpointState | None = None
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.request.request_id} {self.state.value} attempts={self.attempts}>"
+
+    def arrive(self, now: Monotonic) -> Action:
+        """The request is complete: find it a place, let it wait, or turn it away."""
+        if self.state is not State.NEW:
+            raise RuntimeError(f"{self!r} arrives twice")
+        return self._place(now)
+
+    def wake(self, now: Monotonic) -> Action:
+        """There may be room now, or the wait is over."""
+        if self.state is not State.WAITING:
+            raise RuntimeError(f"{self!r} was not waiting")
+        return self._place(now)
+
+    def first_byte(self, now: Monotonic) -> None:
+        """The engine answers; from here on nothing is tried elsewhere."""
+        if self.state is State.DISPATCHED and self.lease is not None:
+            self.state = State.STREAMING
+            self.first_byte_at = now
+            self.lease.first_token(now)
+            self._scheduler.endpoint_answered(self.lease.endpoint)
+
+    def failed(self, failure: Failure, now: Monotonic) -> Action | None:
+        """The dispatch failed. None when the client already has bytes: end it honestly."""
+        lease = self.lease
+        if self.state is State.STREAMING:
+            self._close(Outcome.TIMEOUT if failure is Failure.TIMEOUT else Outcome.CUT, now)
+            if lease is not None:
+                self._scheduler.endpoint_failed(lease.endpoint, failure, now)
+            return None
+        if self.state is not State.DISPATCHED or lease is None:
+            raise RuntimeError(f"{self!r} has nothing dispatched that could fail")
+        endpoint = lease.endpoint
+        if failure is Failure.STALE and self._stale_at is not endpoint:
+            self._stale_at = endpoint  # same lease: the engine never saw the request
+            return Forward(lease, fresh=True)
+        self._scheduler.endpoint_failed(endpoint, failure, now)
+        self.lease = None
+        lease.close(_OUTCOME[failure], now)
+        self._visited.append(endpoint.id)
+        self.breaks += failure in _BREAKS or failure is Failure.STALE
+        if self._may_retry(failure, now):
+            retried = self._redispatch(now)
+            if retried is not None:
+                return retried
+        reason, message = _REJECT[failure]
+        retry_after = 1.0 if failure in (Failure.REFUSED, Failure.UNREACHABLE) else None
+        return self._reject(Reject(reason, message, _OUTCOME[failure], retry_after), now)
+
+    def ended(self, outcome: Outcome, now: Monotonic, usage: Usage | None = None) -> None:
+        """The engine's answer is complete (also when it is an error it wrote itself)."""
+        if self.state is State.DISPATCHED:
+            self.first_byte(now)
+        self._close(outcome, now, usage)
+
+    def client_left(self, now: Monotonic) -> None:
+        """The client closed its side; the driver closes the engine's. Harmless when done."""
+        self._close(Outcome.CLIENT_LEFT, now)
+
+    def deadline(self, now: Monotonic) -> Reject | None:
+        """The request's own deadline passed. None when the client already has bytes, or all is over."""
+        if self.state is State.DONE:
+            return None
+        streaming = self.state is State.STREAMING
+        self._close(Outcome.DEADLINE, now)
+        if streaming:
+            return None
+        return Reject(RejectReason.DEADLINE, "the request's deadline passed", Outcome.DEADLINE)
+
+    def abandon(self, reject: Reject, now: Monotonic) -> Reject:
+        """Turn a request away that has not been dispatched (shutdown)."""
+        return self._reject(reject, now)
+
+    def _place(self, now: Monotonic) -> Action:
+        placed = self._scheduler.place(self, now)
+        if isinstance(placed, Reject):
+            return self._reject(placed, now)
+        if isinstance(placed, Wait):
+            self.state = State.WAITING
+            return placed
+        if self.state is State.WAITING:
+            self._scheduler.queue_leave(self)
+        self._scheduler.budget.deposit()
+        return self._dispatch(placed, now)
+
+    def _dispatch(self, decision: Decision, now: Monotonic) -> Forward:
+        self.decision = decision
+        self.lease = self._scheduler.ledger.open(self.request, decision, now)
+        self.attempts += 1
+        self.state = State.DISPATCHED
+        return Forward(self.lease)
+
+    def _redispatch(self, now: Monotonic) -> Forward | None:
+        decision = self._scheduler.decide(self.request, now, exclude=self._visited)
+        return None if decision is None else self._dispatch(decision, now)
+
+    def _may_retry(self, failure: Failure, now: Monotonic) -> bool:
+        config = self._scheduler.retry
+        if self.attempts >= config.max_attempts or self.breaks >= config.max_breaks:
+            return False
+        if self.request.deadline_at is not None and now >= self.request.deadline_at:
+            return False
+        return failure is not Failure.REFUSED or self._scheduler.budget.withdraw(now)
+
+    def _reject(self, reject: Reject, now: Monotonic) -> Reject:
+        self._close(reject.outcome, now)
+        return reject
+
+    def _close(self, outcome: Outcome, now: Monotonic, usage: Usage | None = None) -> None:
+        """The single close: lease, outcome and room for the next in one place."""
+        if self.state is State.DONE:
+            return
+        if self.state is State.WAITING:
+            self._scheduler.queue_leave(self)
+        self.state = State.DONE
+        self.outcome = outcome
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            lease.close(outcome, now, usage)

@@ -1,0 +1,185 @@
+"""Where the parts meet: fleet, policy, ledger, queue and budget behind one face.
+
+`decide` is the routing decision; `place` adds admission (room now, room in the queue, or not at
+all). Both are synchronous and open no lease: `cardan.lifecycle.Exchange` opens it in the same step,
+so no two requests ever see the same empty slot.
+
+Admission. The gateway holds a request in its queue only while no endpoint may be asked: none is fit,
+or all are at `max_in_flight_per_endpoint` (0: no such limit, the engine queues). The queue is
+bounded in requests, bytes and seconds; beyond that the request is shed with a reason and a
+Retry-After, never silently.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from cardan.instants import Monotonic
+from cardan.ledger import Ledger, Outcome
+from cardan.lifecycle import (
+    Failure,
+    Reject,
+    RejectReason,
+    RetryBudget,
+    RetryConfig,
+    Wait,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from random import Random
+
+    from cardan.decision import Decision
+    from cardan.fleet import EndpointState, Fleet, Pool
+    from cardan.lifecycle import Exchange
+    from cardan.policies import AnyPolicy
+    from cardan.policies.base import Chooser
+    from cardan.request import RequestView
+
+# How long an endpoint that refused for lack of room is passed over while others are not: about one
+# scheduling step of a busy engine, long enough to stop asking it for every request.
+REFUSAL_BACKOFF_S = 0.25
+
+
+class AdmissionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Bounds of the gateway's own queue and of what it sends at once.
+
+    `max_in_flight_per_endpoint` 0 leaves queueing to the engines.
+    """
+
+    max_in_flight_per_endpoint: int = 0
+    max_queued_requests: int = 1024
+    max_queued_bytes: int = 268_435_456
+    max_wait_s: float = 5.0
+
+
+class Scheduler:
+    """Decides, for every request of this process, where it goes."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        policy: AnyPolicy,
+        rng: Random,
+        *,
+        retry: RetryConfig | None = None,
+        admission: AdmissionConfig | None = None,
+    ) -> None:
+        self.fleet = fleet
+        self.policy = policy
+        self.ledger = Ledger()
+        self.retry = retry or RetryConfig()
+        self.admission = admission or AdmissionConfig()
+        self.budget = RetryBudget(self.retry)
+        self.queue: dict[Exchange, None] = {}
+        self.queued_bytes = 0
+        self._rng = rng
+        self._choosers: dict[str, Chooser] = {}
+        self._refused_until = 0.0
+
+    def reconfigure(
+        self, policy: AnyPolicy, retry: RetryConfig, admission: AdmissionConfig
+    ) -> None:
+        """Take a new configuration; what runs goes on. A policy that stays keeps its memory."""
+        if policy != self.policy:
+            self.policy = policy
+            self._choosers.clear()
+        if retry != self.retry:
+            self.retry = retry
+            self.budget = RetryBudget(retry)
+        self.admission = admission
+
+    def decide(
+        self, request: RequestView, now: Monotonic, exclude: Collection[str] = ()
+    ) -> Decision | None:
+        """The routing decision; None if no endpoint may be asked."""
+        pool = self.fleet.pool(request.model, now)
+        if pool is None:
+            return None
+        eligible = self._eligible(pool, now, exclude)
+        if not eligible:
+            return None
+        chooser = self._choosers.get(request.model)
+        if chooser is None:
+            chooser = self._choosers[request.model] = self.policy.bind()
+        return chooser.choose(request, pool, eligible, now, self._rng)
+
+    def place(self, exchange: Exchange, now: Monotonic) -> Decision | Wait | Reject:
+        """Admission and decision for a request that is new or was waiting."""
+        request = exchange.request
+        decision = self.decide(request, now)
+        if decision is not None:
+            return decision
+        if request.model not in self.fleet.models() and self.fleet.models():
+            return Reject(
+                RejectReason.UNKNOWN_MODEL,
+                f"the model {request.model!r} does not exist",
+                Outcome.INVALID,
+            )
+        return self._queue(exchange, now)
+
+    def next_waiting(self) -> Exchange | None:
+        """The request that has waited longest, if any; the driver wakes it when room may be."""
+        return next(iter(self.queue), None)
+
+    def queue_leave(self, exchange: Exchange) -> None:
+        """A waiting request is placed, gone or late."""
+        if exchange in self.queue:
+            del self.queue[exchange]
+            self.queued_bytes -= exchange.request.body_bytes
+
+    def endpoint_answered(self, endpoint: EndpointState) -> None:
+        """Bytes came from an endpoint: it is well."""
+        if endpoint.health.request_succeeded():
+            self.fleet.touch()
+
+    def endpoint_failed(self, endpoint: EndpointState, failure: Failure, now: Monotonic) -> None:
+        """A dispatch failed there: weigh it as the evidence it is."""
+        if failure is Failure.REFUSED:
+            endpoint.load.refused_until = self._refused_until = now + REFUSAL_BACKOFF_S
+            changed = endpoint.health.request_succeeded()
+        elif failure is Failure.UNREACHABLE:
+            changed = endpoint.health.unreachable(now)
+        else:
+            changed = endpoint.health.request_failed(now)
+        if changed:
+            self.fleet.touch()
+
+    def _eligible(
+        self, pool: Pool, now: Monotonic, exclude: Collection[str]
+    ) -> Sequence[EndpointState]:
+        limit = self.admission.max_in_flight_per_endpoint
+        routable = pool.routable
+        if exclude:
+            routable = [state for state in routable if state.id not in exclude]
+        if limit:
+            routable = [state for state in routable if state.load.in_flight < limit]
+        if now < self._refused_until:
+            willing = [state for state in routable if now >= state.load.refused_until]
+            return willing or routable
+        return routable
+
+    def _queue(self, exchange: Exchange, now: Monotonic) -> Wait | Reject:
+        limits = self.admission
+        size = exchange.request.body_bytes
+        until = exchange.queued_until
+        if until is None:
+            until = exchange.queued_until = Monotonic(now + limits.max_wait_s)
+        if now >= until:
+            if exchange.request.model in self.fleet.models():
+                reason, message = RejectReason.QUEUE_TIMEOUT, "no endpoint had room in time"
+            else:
+                reason, message = RejectReason.NO_ENDPOINT, "no endpoint is ready"
+            return Reject(reason, message, Outcome.SHED, 1.0)
+        if exchange in self.queue:  # woken without luck: it keeps its place
+            return Wait(until)
+        if (
+            len(self.queue) >= limits.max_queued_requests
+            or self.queued_bytes + size > limits.max_queued_bytes
+        ):
+            return Reject(RejectReason.QUEUE_FULL, "the queue is full", Outcome.SHED, 1.0)
+        self.queue[exchange] = None
+        self.queued_bytes += size
+        return Wait(until)

@@ -2,15 +2,16 @@
 
 Three kinds of evidence, of different strength:
 
-- *Hard*: nobody listens there (a refused or failed connect). The endpoint is DOWN until a probe or a
-  connect succeeds.
+- *Hard*: nobody listens there (a refused or failed connect). The endpoint is DOWN until a probe or
+  a connect succeeds.
 - *Soft*: probes time out or answer badly, or requests keep failing. The endpoint is EJECTED for a
   back-off, then tried again. Soft evidence may be wrong for the whole fleet at once (a probe path
-  that does not exist, one poisonous prompt going round), so `cardan.fleet` never lets it remove more
-  than a share of the fleet.
-- *The engine's own word*: it is starting or draining (`/ready` says 503). It is left alone at once.
+  that does not exist, one poisonous prompt going round), so `cardan.fleet` never lets it remove
+  more than a share of the fleet.
+- *The engine's own word*: it starts or drains (`/ready` says 503). It is left alone at once.
 
-A 503 for lack of room is none of these: it says "not now", not "not well" (see `Load.refused_until`).
+A 503 for lack of room is none of these: it says "not now", not "not well"; see
+`cardan.ledger.Load.refused_until`.
 
 The back-off starts at 0.5 s and doubles to 3 s, so that an engine that returns gets traffic within
 five seconds even if only requests, and no probe, would find it.

@@ -37,7 +37,6 @@ import enum
 from typing import TYPE_CHECKING
 
 import msgspec
-
 from cardan.ledger import Outcome
 
 if TYPE_CHECKING:
@@ -282,7 +281,7 @@ class Exchange:
         self._close(Outcome.CLIENT_LEFT, now)
 
     def deadline(self, now: Monotonic) -> Reject | None:
-        """The request's own deadline passed. None when the client already has bytes, or all is over."""
+        """The request's own deadline passed. None when the client has bytes, or all is over."""
         if self.state is State.DONE:
             return None
         streaming = self.state is State.STREAMING

@@ -4,8 +4,8 @@
 all). Both are synchronous and open no lease: `cardan.lifecycle.Exchange` opens it in the same step,
 so no two requests ever see the same empty slot.
 
-Admission. The gateway holds a request in its queue only while no endpoint may be asked: none is fit,
-or all are at `max_in_flight_per_endpoint` (0: no such limit, the engine queues). The queue is
+Admission. The gateway holds a request in its queue only while no endpoint may be asked: none is
+fit, or all are at `max_in_flight_per_endpoint` (0: no such limit, the engine queues). The queue is
 bounded in requests, bytes and seconds; beyond that the request is shed with a reason and a
 Retry-After, never silently.
 """
@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-
 from cardan.instants import Monotonic
 from cardan.ledger import Ledger, Outcome
 from cardan.lifecycle import (

@@ -1,0 +1,135 @@
+"""The paged KV cache and its prefix index.
+
+KV memory is cut in blocks of `block_size` tokens. A block that is full has a name: the hash of
+its tokens and of the block before it, so one name stands for the whole prefix up to it, and equal
+prefixes have equal names whoever computed them. Named blocks are shared by counting references.
+When the last holder lets go, the block stays where it is, idle, and can be found again until
+memory is short: then the idle block that was let go longest ago is evicted first. A request's own
+blocks are let go from its last to its first, so a prefix outlives its continuations.
+
+Every block is in exactly one state:
+
+    free      nothing in it
+    private   held by one request, not full, or full with a name that another block has already
+    shared    named and held by at least one request
+    idle      named and held by none: cached, and the next to go when memory is short
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+import xxhash
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Iterable, Sequence
+
+
+def name_blocks(ids: array[int], block_size: int, *, parent: int = 0, start: int = 0) -> list[int]:
+    """Chained 64-bit names of the full blocks of `ids` from token `start` on.
+
+    `parent` is the name of the block before `start`, or the seed that keeps tenants apart.
+    """
+    raw = memoryview(ids).cast("B")
+    width = block_size * ids.itemsize
+    names = []
+    for end in range(start * ids.itemsize + width, len(raw) + 1, width):
+        parent = xxhash.xxh3_64_intdigest(raw[end - width : end], parent)
+        names.append(parent)
+    return names
+
+
+class BlockCache:
+    """Blocks by state; all counts are in blocks."""
+
+    def __init__(self, total: int) -> None:
+        """An empty cache of `total` blocks."""
+        self.total: Final = total
+        self.private = 0
+        self.evicted = 0
+        self._holders: dict[int, int] = {}
+        self._idle: OrderedDict[int, None] = OrderedDict()
+
+    @property
+    def named(self) -> int:
+        """Blocks that a later request could find: shared and idle."""
+        return len(self._holders)
+
+    @property
+    def idle(self) -> int:
+        """Named blocks without a holder."""
+        return len(self._idle)
+
+    @property
+    def free(self) -> int:
+        """Blocks with nothing in them."""
+        return self.total - self.named - self.private
+
+    @property
+    def used(self) -> int:
+        """Blocks held by requests: private and shared."""
+        return self.private + self.named - self.idle
+
+    @property
+    def available(self) -> int:
+        """Blocks that `take` could hand out now, evicting if need be."""
+        return self.free + self.idle
+
+    def __contains__(self, name: int) -> bool:
+        return name in self._holders
+
+    def match(self, names: Sequence[int]) -> int:
+        """How many of the leading `names` are cached."""
+        holders = self._holders
+        for depth, name in enumerate(names):
+            if name not in holders:
+                return depth
+        return len(names)
+
+    def idle_among(self, names: Iterable[int]) -> int:
+        """How many of `names` are idle: holding them takes them from what is available."""
+        return sum(name in self._idle for name in names)
+
+    def hold(self, names: Iterable[int]) -> None:
+        """Add a holder to cached blocks; KeyError if one is not cached."""
+        for name in names:
+            self._holders[name] += 1
+            self._idle.pop(name, None)
+
+    def take(self, count: int) -> bool:
+        """Make `count` private blocks, evicting the longest idle; False changes nothing."""
+        if count > self.available:
+            return False
+        for _ in range(count - self.free):
+            name, _none = self._idle.popitem(last=False)
+            del self._holders[name]
+            self.evicted += 1
+        self.private += count
+        return True
+
+    def name(self, name: int) -> bool:
+        """Give a full private block its name; False if another block has it already.
+
+        The caller holds the named block from now on; without a name it keeps its private one.
+        """
+        if name in self._holders:
+            return False
+        self.private -= 1
+        self._holders[name] = 1
+        return True
+
+    def release(self, names: Sequence[int], private: int) -> None:
+        """Let go of held blocks, the last first, and free private ones."""
+        self.private -= private
+        for name in reversed(names):
+            self._holders[name] -= 1
+            if not self._holders[name]:
+                self._idle[name] = None
+
+    def clear(self) -> None:
+        """Forget all idle blocks, as a cache reset does."""
+        for name in self._idle:
+            del self._holders[name]
+        self._idle.clear()

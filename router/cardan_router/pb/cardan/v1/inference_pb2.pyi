@@ -109,7 +109,7 @@ class GenerateResponse(_message.Message):
     def choices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Choice]: ...
     @_builtins.property
     def usage(self) -> Global___Usage:
-        """Of a stream: in the last response only."""
+        """Of a stream: in the last response, or in all where the engine was asked for that."""
 
     @_builtins.property
     def receipt(self) -> _receipt_pb2.Receipt:

@@ -55,10 +55,12 @@ class Usage:
 class Load:
     """One endpoint's work as this process knows it.
 
-    `in_flight` counts open leases; `waiting` holds those without a first token in dispatch order
-    and `waiting_tokens` the sum of their uncached prompt tokens; `context_tokens` the prompt
-    tokens of all open leases. `refused_until` is when the endpoint may be asked again after it
-    refused for lack of room.
+    `in_flight` counts open leases; `waiting` holds those of streams without a first token in
+    dispatch order and `waiting_tokens` the sum of their uncached prompt tokens. An answer that is
+    not streamed shows its first byte when all is over, so nothing tells when its prompt is done:
+    such prompts are in `silent_tokens`, which were left at `silent_at` and drain at the endpoint's
+    rate. `context_tokens` are the prompt tokens of all open leases. `refused_until` is when the
+    endpoint may be asked again after it refused for lack of room.
     """
 
     __slots__ = (
@@ -67,6 +69,8 @@ class Load:
         "in_flight",
         "last_first_token_at",
         "refused_until",
+        "silent_at",
+        "silent_tokens",
         "waiting",
         "waiting_tokens",
     )
@@ -79,6 +83,14 @@ class Load:
         self.dispatched_total = 0
         self.last_first_token_at: Monotonic | None = None
         self.refused_until = 0.0
+        self.silent_tokens = 0.0
+        self.silent_at = 0.0
+
+    def add_silent(self, tokens: float, rate: float, now: Monotonic) -> None:
+        """A request that will not stream was sent; `rate` in tokens per second drains the rest."""
+        left = max(0.0, self.silent_tokens - rate * (now - self.silent_at))
+        self.silent_tokens = left + tokens
+        self.silent_at = now
 
 
 class Lease:
@@ -135,8 +147,12 @@ class Ledger:
         load = lease.endpoint.load
         load.in_flight += 1
         load.dispatched_total += 1
-        load.waiting[lease] = None
-        load.waiting_tokens += decision.chosen.uncached_tokens
+        if request.stream:
+            load.waiting[lease] = None
+            load.waiting_tokens += decision.chosen.uncached_tokens
+        else:
+            rate = lease.endpoint.speed.rate_tokens_per_s()
+            load.add_silent(decision.chosen.uncached_tokens, rate, now)
         load.context_tokens += request.prompt.tokens
         self.open_leases += 1
         return lease
@@ -145,7 +161,8 @@ class Ledger:
         """Move a lease from waiting to running; the endpoint's speed and shadow learn."""
         endpoint = lease.endpoint
         self._stop_waiting(lease)
-        endpoint.load.last_first_token_at = now
+        if lease.request.stream:
+            endpoint.load.last_first_token_at = now
         endpoint.learn_first_token(lease, now)
 
     def on_close(self, lease: Lease, now: Monotonic, usage: Usage | None) -> None:
@@ -157,12 +174,15 @@ class Ledger:
         load.context_tokens -= lease.request.prompt.tokens
         if not load.in_flight:
             load.context_tokens = 0.0  # float dust must not outlive the work
+            load.silent_tokens = 0.0
         self.open_leases -= 1
         lease.endpoint.learn_close(lease, now, usage)
 
     @staticmethod
     def _stop_waiting(lease: Lease) -> None:
         load = lease.endpoint.load
+        if lease not in load.waiting:
+            return
         del load.waiting[lease]
         load.waiting_tokens -= lease.decision.chosen.uncached_tokens
         if not load.waiting:

@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: Options) -> int:
-    _raise_file_limit()
+    raise_file_limit()
     facts = report.machine()
     print(f"{facts['date']}  {facts['cores']} × {facts['cpu']}, load {facts['load_before']}\n")
     candidates, failed = _candidates(options)
@@ -167,7 +167,8 @@ def _rows(rounds: Rounds, chosen: tuple[cells.Cell, ...]) -> dict[str, dict[str,
     return {cell.name: {name: rounds.row(cell, name) for name in names} for cell in chosen}
 
 
-def _raise_file_limit() -> None:
+def raise_file_limit() -> None:
+    """Lift the soft limit on open files to the hard one, for this process and its children."""
     # 2,000 streams take 4,000 descriptors of a gateway; the usual soft limit is 1,024.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

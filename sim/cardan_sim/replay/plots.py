@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 560
 HEIGHT: Final = 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 44, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 44, 46
 _PLOT_WIDTH: Final = WIDTH - _LEFT - _RIGHT
 _PLOT_HEIGHT: Final = HEIGHT - _TOP - _BOTTOM
-_TICKS: Final = 5
+_TICKS: Final = 6
 SERIES_COLOURS: Final = 6
 # A picosecond, in seconds: no figure here is that small, and an axis must have a length.
 _NOTHING: Final = 1e-12
@@ -81,8 +81,11 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 
 def number(value: float) -> str:
-    """A tick's label: short, without an exponent where that can be."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    """A tick's label: four digits at most, with k and M for what is larger."""
+    for unit, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= unit:
+            return f"{value / unit:.4g} {letter}"
+    return f"{value:.4g}"
 
 
 def line_chart(
@@ -197,7 +200,7 @@ def _mark(mark: Mark, axis: Axis) -> list[str]:
     x = axis.place(mark.at)
     return [
         _rule(x, _TOP, x, HEIGHT - _BOTTOM, "mark"),
-        _text(x - 4, _TOP + 12, mark.label, "end"),
+        _text(x + 4, HEIGHT - _BOTTOM - 8, mark.label),
     ]
 
 

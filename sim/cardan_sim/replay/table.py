@@ -19,15 +19,6 @@ def percent(ratio: float | None) -> str:
     return NOT_SAID if ratio is None else f"{100 * ratio:.1f} %"
 
 
-def seconds(value_s: float | None) -> str:
-    """A duration in the unit that shows three digits of it."""
-    if value_s is None:
-        return NOT_SAID
-    if value_s < 1:
-        return f"{1000 * value_s:.3g} ms"
-    return f"{value_s:.2f} s"
-
-
 def rate(value: float | None, unit: str) -> str:
     """A rate with thousands set apart."""
     if value is None:
@@ -41,10 +32,13 @@ def times_mean(ratio: float | None) -> str:
 
 
 def spread_line(spread: Spread | None) -> str:
-    """p50, p90 and p99 of a duration."""
+    """p50, p90 and p99 of a duration, in one unit so that they compare at a glance."""
     if spread is None:
         return NOT_SAID
-    return " / ".join(seconds(value) for value in (spread.p50_s, spread.p90_s, spread.p99_s))
+    values = (spread.p50_s, spread.p90_s, spread.p99_s)
+    if values[-1] < 1:
+        return " / ".join(f"{1000 * value:.3g}" for value in values) + " ms"
+    return " / ".join(f"{value:.2f}" for value in values) + " s"
 
 
 def _balance_of(figures: Figures) -> str:
@@ -70,8 +64,8 @@ ROWS: Final[tuple[tuple[str, Callable[[Figures], str]], ...]] = (
     ("Throughput", lambda f: rate(f.requests_per_s, "req")),
     ("  prompt tokens", lambda f: rate(f.input_tokens_per_s, "tok")),
     ("  output tokens", lambda f: rate(f.output_tokens_per_s, "tok")),
-    ("Busiest endpoint, requests", _balance_of),
-    ("Busiest endpoint, tokens computed", _computed_of),
+    ("Busiest, requests", _balance_of),
+    ("Busiest, tokens computed", _computed_of),
 )
 
 

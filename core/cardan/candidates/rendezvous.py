@@ -15,8 +15,8 @@ with 128 bits for each, and a single multiplication gives all n numbers. 1,000 e
 a seed; mixing each key with each endpoint in Python costs 400 µs.
 
 Weights. The winner is the highest -w / ln(u / 2^64): it wins with probability w / sum of w, and a
-weight that changes moves only keys to or from its own endpoint. With equal weights that order is
-the order of u itself, so integers are compared and nothing depends on a logarithm.
+weight that changes moves only keys to or from its own endpoint. Among equal weights that order is
+the order of u itself: integers are compared, and logarithms only between the best of each weight.
 """
 
 from __future__ import annotations
@@ -76,39 +76,46 @@ class _Rendezvous:
 class _Draws:
     """One membership's numbers: all that can be computed before the key is known."""
 
-    __slots__ = ("_endpoints", "_lanes", "_multipliers", "_unpack", "_weights")
+    __slots__ = ("_endpoints", "_groups", "_lanes", "_multipliers", "_unpack")
 
     def __init__(
         self, endpoints: Sequence[EndpointState], multipliers: list[dict[int, bytes]]
     ) -> None:
-        self._endpoints = endpoints
+        self._endpoints = sorted(endpoints, key=_weight)  # equal weights side by side
+        self._groups = _runs(self._endpoints)
         self._multipliers = multipliers
         self._lanes: list[int] = []
         self._unpack = struct.Struct("<" + "Q8x" * len(endpoints)).unpack
-        weights = [endpoint.weight for endpoint in endpoints]
-        self._weights = weights if len(set(weights)) > 1 else None
 
     def pick(self, key: int, d: int) -> list[EndpointState]:
         """The winners for a mixed key."""
         chosen: list[int] = []
         for rank in range(min(d, len(self._endpoints))):
-            scores = self._scores(key, rank)
+            draws = self._draw(key, rank)
             for taken in chosen:
-                scores[taken] = -1
-            chosen.append(scores.index(max(scores)))
+                draws[taken] = -1
+            chosen.append(self._winner(draws))
         return [self._endpoints[index] for index in chosen]
 
-    def _scores(self, key: int, rank: int) -> list[float]:
+    def _draw(self, key: int, rank: int) -> list[int]:
         while rank >= len(self._lanes):
             self._lanes.append(self._lane(len(self._lanes)))
         product = self._lanes[rank] * key
-        draws = self._unpack(product.to_bytes(LANE_BYTES * len(self._endpoints), "little"))
-        if self._weights is None:
-            return list(draws)
-        return [
-            weight / -math.log(((draw >> 12) + 0.5) * 2.0**-52)  # 52 bits: never 0, never 1
-            for weight, draw in zip(self._weights, draws, strict=True)
-        ]
+        return list(self._unpack(product.to_bytes(LANE_BYTES * len(self._endpoints), "little")))
+
+    def _winner(self, draws: list[int]) -> int:
+        """The index of the highest draw, each group's own highest weighed against the others'."""
+        if len(self._groups) == 1:
+            return draws.index(max(draws))
+        winner, best = 0, -1.0
+        for weight, start, stop in self._groups:
+            highest = max(draws[start:stop])
+            if highest < 0:  # all of this weight are taken
+                continue
+            score = weight / -math.log(((highest >> 12) + 0.5) * 2.0**-52)  # never ln 0, ln 1
+            if score > best:
+                winner, best = draws.index(highest, start, stop), score
+        return winner
 
     def _lane(self, rank: int) -> int:
         """All multipliers of a rank side by side in one integer."""
@@ -124,3 +131,18 @@ class _Draws:
         return int.from_bytes(
             b"".join([known[endpoint.hash64] for endpoint in self._endpoints]), "little"
         )
+
+
+def _weight(endpoint: EndpointState) -> float:
+    return endpoint.weight
+
+
+def _runs(endpoints: Sequence[EndpointState]) -> list[tuple[float, int, int]]:
+    """Runs of equal weight: the weight, where it starts, where it stops."""
+    starts = [
+        index
+        for index, endpoint in enumerate(endpoints)
+        if index == 0 or endpoint.weight != endpoints[index - 1].weight
+    ]
+    stops = [*starts[1:], len(endpoints)]
+    return [(endpoints[a].weight, a, b) for a, b in zip(starts, stops, strict=True)]

@@ -10,8 +10,9 @@ Checked is only what must be read; everything else an engine judges better.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import msgspec
 from cardan.errors import RequestError
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Body = Mapping[str, object]
-TokenIds = list[Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]]
 
 _TEXT_KINDS = frozenset({"text", "input_text", "output_text"})
 _MEDIA_WORDS = ("image", "audio", "video", "file", "document")
@@ -162,9 +162,14 @@ def _tools(body: Body, stream: Stream) -> None:
         stream.put_json(TOOLS, [_unmarked(tool) for tool in _list(tools, "tools")])
 
 
-def _messages(messages: object, stream: Stream) -> None:
-    for index, message in enumerate(_list(messages, "messages")):
-        _message(message, stream, f"messages[{index}]")
+def _messages(given: object, stream: Stream) -> None:
+    messages = _list(given, "messages")
+    index = 0
+    while index < len(messages):
+        index = stream.put_turns(messages, index)
+        if index < len(messages):
+            _message(messages[index], stream, f"messages[{index}]")
+            index += 1
 
 
 def _message(message: object, stream: Stream, where: str) -> None:
@@ -247,8 +252,10 @@ def _prompts(value: object, stream: Stream, config: KeyConfig, where: str) -> No
         stream.put(PROMPT, first)
     elif isinstance(first, list):
         _ids(first, stream, config, f"{where}[0]")
-    else:
+    elif isinstance(first, dict):
         stream.put_json(ITEM, first)
+    else:
+        raise _wrong(f"{where}[0]", "a string, a token id or a list of token ids")
     for other in batch[1:]:
         if isinstance(other, str):
             stream.skip(other)
@@ -261,10 +268,10 @@ def _prompts(value: object, stream: Stream, config: KeyConfig, where: str) -> No
 def _ids(ids: list[object], stream: Stream, config: KeyConfig, where: str) -> None:
     limit = config.limit_tokens
     try:
-        stream.token_ids = msgspec.convert(ids[:limit], TokenIds)
-    except msgspec.ValidationError as error:
+        stream.token_ids = array("I", msgspec.convert(ids[:limit], list[int]))
+    except (msgspec.ValidationError, OverflowError):
         raise RequestError(
-            f"{where} must be a list of token ids from 0 to 2^32 - 1: {error}", param=where
+            f"{where} must be a list of token ids, integers from 0 to 2^32 - 1", param=where
         ) from None
     stream.unread += max(0, len(ids) - limit) * config.bytes_per_token
 

@@ -14,11 +14,15 @@ costs a wrong prediction, never a wrong answer.
 
 from __future__ import annotations
 
-import struct
-from typing import Annotated
+import functools
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import xxhash
+
+if TYPE_CHECKING:
+    from array import array
 
 VERSION = b"cardan-key-1"
 """Part of every root. It changes with anything that changes a chain, and then all keys move."""
@@ -85,6 +89,7 @@ EMPTY = Prompt((), 0.0, KeyConfig().block_tokens, 0)
 """No prompt is known: the call has none, or nobody needed it read."""
 
 
+@functools.lru_cache(maxsize=1024)  # the same few models and salts in every request
 def root_hash(kind: bytes, names: tuple[str, ...]) -> int:
     """The seed of a chain: what must be equal before any block may be compared."""
     return xxhash.xxh3_64_intdigest(BREAK.join([VERSION, kind, *map(utf8, names)]))
@@ -95,10 +100,12 @@ def text_chain(stream: bytes, root: int, config: KeyConfig) -> tuple[int, ...]:
     return _chain(stream, root, config.block_bytes, config.limit_bytes)
 
 
-def ids_chain(ids: list[int], root: int, config: KeyConfig) -> tuple[int, ...]:
-    """Hash token ids, each of them in [0, 2^32): blocks of little-endian 32-bit words."""
-    words = struct.pack(f"<{len(ids)}I", *ids)
-    return _chain(words, root, 4 * config.block_tokens, 4 * config.limit_tokens)
+def ids_chain(ids: array[int], root: int, config: KeyConfig) -> tuple[int, ...]:
+    """Hash token ids, an array of unsigned 32-bit integers, as little-endian words."""
+    if sys.byteorder == "big":
+        ids = ids[:]
+        ids.byteswap()
+    return _chain(ids.tobytes(), root, 4 * config.block_tokens, 4 * config.limit_tokens)
 
 
 def _chain(data: bytes, root: int, block: int, limit: int) -> tuple[int, ...]:

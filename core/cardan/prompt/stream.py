@@ -11,12 +11,15 @@ Work is bounded: once `limit` bytes are written the rest is only counted.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import xxhash
 from cardan.errors import RequestError
 from cardan.prompt.chain import BREAK, utf8
+
+if TYPE_CHECKING:
+    from array import array
 
 TOOLS = BREAK + b"T"  # JSON of the tool definitions; before everything, as in chat templates
 ROLE = BREAK + b"M"  # a message begins: its role
@@ -32,6 +35,12 @@ PREVIOUS = BREAK + b"v"  # the id of a stored response that this one continues
 # What a picture counts for: 896 x 896 pixels are 1,024 tokens of 28 x 28 in Qwen2.5-VL. Sound and
 # video are of the same order; engines correct the estimate when they report usage.
 MEDIA_TOKENS = 1024
+
+# Beginnings of the commonest turns, so that writing one is a look-up and an encode.
+_HEADS = {
+    role: ROLE + role.encode() + TEXT
+    for role in ("system", "user", "assistant", "tool", "developer")
+}
 
 _SORTED_JSON = msgspec.json.Encoder(order="deterministic")
 
@@ -51,7 +60,7 @@ class Stream:
         self.size = 0
         self.unread = 0.0
         self.media = 0
-        self.token_ids: list[int] | None = None
+        self.token_ids: array[int] | None = None
 
     def put(self, tag: bytes, text: str) -> None:
         """Write one element, or as much of it as the limit leaves room for."""
@@ -67,6 +76,34 @@ class Stream:
         self.size += 2 + len(data)
         if rest:
             self.unread += rest * len(data) / len(text)
+
+    def put_turns(self, messages: list[object], start: int) -> int:
+        """Write messages from `start` on while they are a common role and a text.
+
+        Returns the index of the first that is not. Most messages are such, so this is the fast way:
+        the same elements as `put` would write, in a third of the time.
+        """
+        append, size, limit = self._pieces.append, self.size, self._limit
+        for index in range(start, len(messages)):
+            message = messages[index]
+            if type(message) is not dict or len(message) != 2:
+                break
+            role, text = message.get("role"), message.get("content")
+            if type(role) is not str or type(text) is not str or role not in _HEADS:
+                break
+            if size >= limit:
+                self.skip(text)
+                continue
+            if size + len(text) >= limit:
+                break
+            head, data = _HEADS[role], utf8(text)
+            append(head)
+            append(data)
+            size += len(head) + len(data)
+        else:
+            index = len(messages)
+        self.size = size
+        return index
 
     def put_json(self, tag: bytes, value: object) -> None:
         """Write an element whose text is canonical JSON: sorted keys, no white space."""

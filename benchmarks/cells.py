@@ -30,6 +30,11 @@ class Cell(msgspec.Struct, frozen=True):
     limit: float | None = None
     ttft_judged: bool = False  # the added-TTFT target is judged on this cell
 
+    @property
+    def saturated(self) -> bool:
+        """Whether the load takes all the gateway can give: latency is then only a queue's."""
+        return self.connections > 1 and not self.rate_per_s and not self.gap_us
+
     def load(self, seconds: float) -> Load:
         """The generator's orders for a window of that length."""
         return Load(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.candidates import PEERS
-from benchmarks.results import DIRECT, Rounds, Verdict
+from benchmarks.results import DIRECT, Rounds, Verdict, median
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,12 +49,17 @@ def latency_table(rounds: Rounds, cells: Sequence[Cell]) -> str:
     def added(row: Row) -> str:
         return f"{row.added_ttft_p50_ms:+.2f}/{row.added_ttft_p99_ms:+.2f}"
 
-    direct = [
-        f"{first.first_byte_p50_us / 1000:.2f}/{first.first_byte_p99_us / 1000:.2f}"
-        for first in (rounds.windows[cell.name][DIRECT][0] for cell in cells)
-    ]
-    rows = [[DIRECT, *direct], *_figures(rounds, cells, added)]
-    return table(["added TTFT p50/p99 ms", *(cell.name for cell in cells)], rows)
+    unsaturated = [cell for cell in cells if not cell.saturated]
+    direct = [_direct_latency(rounds, cell) for cell in unsaturated]
+    rows = [[DIRECT, *direct], *_figures(rounds, unsaturated, added)]
+    return table(["added TTFT p50/p99 ms", *(cell.name for cell in unsaturated)], rows)
+
+
+def _direct_latency(rounds: Rounds, cell: Cell) -> str:
+    windows = rounds.windows[cell.name][DIRECT]
+    p50_ms = median(w.first_byte_p50_us for w in windows) / 1000
+    p99_ms = median(w.first_byte_p99_us for w in windows) / 1000
+    return f"{p50_ms:.2f}/{p99_ms:.2f}"
 
 
 def chunk_table(rounds: Rounds, cells: Sequence[Cell]) -> str:

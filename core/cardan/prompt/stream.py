@@ -140,9 +140,10 @@ def canonical_json(value: object) -> bytes:
     Raises `RequestError` for a value nested deeper than the interpreter can follow.
     """
     try:
-        return _SORTED_JSON.encode(value)
-    except UnicodeEncodeError:  # lone surrogates: escape everything that is not ASCII
-        plain: Any = value
-        return json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
+        try:
+            return _SORTED_JSON.encode(value)
+        except UnicodeEncodeError:  # lone surrogates: escape everything that is not ASCII
+            plain: Any = value
+            return json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
     except RecursionError:
         raise RequestError("the request is nested too deeply") from None

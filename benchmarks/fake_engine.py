@@ -62,6 +62,12 @@ class Request(msgspec.Struct, frozen=True):
         """The target without its query."""
         return self.target.partition("?")[0]
 
+    @property
+    def is_completion(self) -> bool:
+        """Whether it is a client's request: one peer also asks its engines to tokenize, by POST."""
+        path = self.path
+        return self.method == "POST" and path.startswith("/v1/") and not path.endswith("/render")
+
 
 class Connection(asyncio.Protocol):
     """One connection from the gateway."""
@@ -160,7 +166,7 @@ class FakeEngine:
     @property
     def posts(self) -> list[Request]:
         """The completions asked for so far."""
-        return [r for r in self.requests if r.method == "POST" and r.path.startswith("/v1/")]
+        return [request for request in self.requests if request.is_completion]
 
     async def start(self) -> None:
         """Listen: the first time on a port of the kernel's choosing, then on the same again."""
@@ -182,7 +188,7 @@ class FakeEngine:
         """One request has arrived."""
         self.requests.append(request)
         if request.method == "POST" and not request.path.endswith("/render"):
-            connection.completions += 1
+            connection.completions += request.is_completion
             self.script(connection, request)
         elif request.path in FACTS:
             connection.answer("200 OK", FACTS[request.path].encode())

@@ -36,6 +36,8 @@ async def _stalled(candidate: Candidate, stream: bool) -> float:
         reader, writer = await asyncio.open_connection("127.0.0.1", play.port, limit=4096)
         try:
             writer.write(wire.post(wire.chat("all of it", stream=stream)))
+            if await until(lambda: bool(play.engines[0].posts), 10.0) is None:
+                return LARGE_BYTES / MB  # it never reached the engine: nothing was measured
             await _until_stalled(play)
             del reader  # never read: the kernel's buffers and then the gateway's fill up
             return (play.gateway.rss_bytes() - before) / MB
@@ -76,7 +78,8 @@ async def _left(candidate: Candidate, before_head: bool) -> float | None:
     async with stage(candidate, say_nothing if before_head else fall_silent, engines=1) as play:
         reader, writer = await asyncio.open_connection("127.0.0.1", play.port)
         writer.write(wire.post(wire.chat("go on", stream=True)))
-        await until(lambda: bool(play.engines[0].posts), 10.0)
+        if await until(lambda: bool(play.engines[0].posts), 10.0) is None:
+            return None  # it never reached the engine: nothing was measured
         asked = [c for c in play.engines[0].connections if c.completions]
         if not before_head:
             await reader.readuntil(b"\r\n\r\n")

@@ -94,15 +94,16 @@ class _Chooser:
 
     def _walk(self, key: int, eligible: Sequence[EndpointState]) -> tuple[EndpointState, bool]:
         """Clockwise to the first endpoint below the bound, and whether it was not the owner."""
-        total = sum(state.load.in_flight for state in eligible)
+        total = sum([state.load.in_flight for state in eligible])
         bound = ceil((1.0 + self._config.epsilon) * (total + 1) / len(eligible))
         allowed = {id(state) for state in eligible}
-        start = bisect_right(self._points, key)
+        owners, start = self._owners, bisect_right(self._points, key)
         owner: EndpointState | None = None
-        for state in self._owners[start:] + self._owners[:start]:
+        for step in range(len(owners)):
+            state = owners[(start + step) % len(owners)]
             if id(state) not in allowed:
                 continue
             owner = owner or state
             if state.load.in_flight < bound:
                 return state, state is not owner
-        return owner or eligible[0], False
+        raise AssertionError("the bound lies above the mean, so somebody is below it")

@@ -14,15 +14,17 @@ Why this one: the multipliers are known before the key, so they lie side by side
 with 128 bits for each, and a single multiplication gives all n numbers. 1,000 endpoints cost 65 µs
 a seed; mixing each key with each endpoint in Python costs 400 µs.
 
-Weights. The winner is the highest -w / ln(u / 2^64): it wins with probability w / sum of w, and a
-weight that changes moves only keys to or from its own endpoint. Among equal weights that order is
-the order of u itself: integers are compared, and logarithms only between the best of each weight.
+Weights. The winner is the highest -w / ln(u / 2^64): it wins with probability w / sum of w, and of
+each draw a weight that changes moves only keys to or from its own endpoint. Among equal weights
+that order is the order of u itself: integers are compared, and a logarithm is taken only of the
+best of each weight.
 """
 
 from __future__ import annotations
 
 import math
 import struct
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from cardan.candidates.base import MEMO_KEYS, MappingBase, Picker, seed64, splitmix64
@@ -139,10 +141,10 @@ def _weight(endpoint: EndpointState) -> float:
 
 def _runs(endpoints: Sequence[EndpointState]) -> list[tuple[float, int, int]]:
     """Runs of equal weight: the weight, where it starts, where it stops."""
-    starts = [
-        index
-        for index, endpoint in enumerate(endpoints)
-        if index == 0 or endpoint.weight != endpoints[index - 1].weight
-    ]
-    stops = [*starts[1:], len(endpoints)]
-    return [(endpoints[a].weight, a, b) for a, b in zip(starts, stops, strict=True)]
+    runs = []
+    start = 0
+    for weight, run in groupby(endpoints, _weight):
+        stop = start + len(list(run))
+        runs.append((weight, start, stop))
+        start = stop
+    return runs

@@ -235,12 +235,16 @@ class Exchange:
             raise RuntimeError(f"{self!r} was not waiting")
         return self._place(now)
 
-    def first_byte(self, now: Monotonic) -> None:
-        """The engine answers; from here on nothing is tried elsewhere."""
+    def first_byte(self, now: Monotonic, *, ok: bool = True) -> None:
+        """The engine answers; from here on nothing is tried elsewhere.
+
+        `ok` False: with an error, which is quick, computes no prompt and so teaches nothing.
+        """
         if self.state is State.DISPATCHED and self.lease is not None:
             self.state = State.STREAMING
             self.first_byte_at = now
-            self.lease.first_token(now)
+            if ok:
+                self.lease.first_token(now)
             self._scheduler.endpoint_answered(self.lease.endpoint)
 
     def failed(self, failure: Failure, now: Monotonic) -> Action | None:
@@ -273,7 +277,7 @@ class Exchange:
     def ended(self, outcome: Outcome, now: Monotonic, usage: Usage | None = None) -> None:
         """The engine's answer is complete (also when it is an error it wrote itself)."""
         if self.state is State.DISPATCHED:
-            self.first_byte(now)
+            self.first_byte(now, ok=outcome is Outcome.OK)
         self._close(outcome, now, usage)
 
     def client_left(self, now: Monotonic) -> None:

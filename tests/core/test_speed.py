@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from cardan.decision import Candidate, Decision, Reason
 from cardan.instants import Monotonic
-from cardan.ledger import Ledger, Usage
+from cardan.ledger import Ledger, Outcome, Usage
+from cardan.lifecycle import Exchange
+from cardan.policies import RoundRobin
 from cardan.prompt import Prompt
+from cardan.scheduler import Scheduler
 from cardan.speed import START_RATE_TOKENS_PER_S, Speed, work_tokens
 
-from tests.core.policies.build import NOW, fleet_of, pool_of, request_of
+from tests.core.policies.build import NOW, fleet_of, pool_of, prompt_of, request_of
 
 if TYPE_CHECKING:
     from cardan.fleet import EndpointState
@@ -114,6 +117,21 @@ def test_an_answer_that_is_not_streamed_teaches_no_speed() -> None:
     before = state.speed.ttft_s(0, 4000, 4000)
     lease_of(state, 4000.0, stream=False).first_token(Monotonic(NOW + 30.0))
     assert state.speed.ttft_s(0, 4000, 4000) == before
+
+
+@pytest.mark.parametrize("head_first", [True, False])
+def test_an_error_is_quick_and_teaches_nothing(head_first: bool) -> None:
+    fleet = fleet_of(1)
+    state = pool_of(fleet).routable[0]
+    exchange = Exchange(Scheduler(fleet, RoundRobin(), Random(1)), request_of(prompt_of(1, 2, 3)))
+    exchange.arrive(NOW)
+    before = state.speed.ttft_s(0, 4000, 4000)
+    if head_first:
+        exchange.first_byte(Monotonic(NOW + 0.001), ok=False)
+    exchange.ended(Outcome.CLIENT_ERROR, Monotonic(NOW + 0.001))
+    assert state.speed.ttft_s(0, 4000, 4000) == before
+    assert len(state.shadow) == 0
+    assert (state.load.in_flight, state.load.waiting_tokens) == (0, 0)
 
 
 def test_caution_grows_until_four_of_five_keep_the_prediction() -> None:

@@ -183,7 +183,7 @@ class Engine:
     def _refusal(self, request: Request) -> Refusal | None:
         if self.draining:
             return "draining"
-        if len(request.prompt) >= self.spec.max_model_len + (request.max_output == 0):
+        if len(request.prompt) >= self.spec.room + (request.max_output == 0):
             return "too long"
         if self._can_evict() or len(self._waiting) < self._queue_room():
             return None

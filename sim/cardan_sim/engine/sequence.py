@@ -55,7 +55,7 @@ class Sequence:
         """A request as it enters the queue; `serial` orders equals."""
         self.request = request
         self.prompt = len(request.prompt)
-        self.wanted = min(request.max_output, spec.max_model_len - self.prompt)
+        self.wanted = min(request.max_output, spec.room - self.prompt)
         self.generated = 0
         self.computed = 0
         self.cached = 0

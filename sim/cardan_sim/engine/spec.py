@@ -84,6 +84,11 @@ class EngineSpec:
         """Tokens of KV that fit."""
         return self.kv_blocks * self.block_size
 
+    @property
+    def room(self) -> int:
+        """Tokens one request may have, prompt and output: what the model and the KV allow."""
+        return min(self.max_model_len, self.kv_tokens)
+
 
 def make_spec(
     make: Make = "vllm",
@@ -125,8 +130,10 @@ def make_spec(
         model=known.name,
         cost=hardware.cost,
         vocab_size=known.vocab_size,
-        # A request that cannot fit would wait for ever: the context ends where the KV cache does.
-        max_model_len=min(known.max_model_len, blocks * block_size),
+        # vLLM will not start with a context that its KV cache cannot hold; SGLang will.
+        max_model_len=min(known.max_model_len, blocks * block_size)
+        if make == "vllm"
+        else known.max_model_len,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,
         block_size=block_size,

@@ -39,15 +39,16 @@ _BACKLOG: Final = 2048
 
 async def serve(settings: Settings) -> None:
     """Run one server until a signal ends it; OSError if it cannot listen."""
-    sock = _listening(settings) if settings.spec.make == "sglang" else None
+    sock = listening(settings) if settings.spec.make == "sglang" else None
     if sock is None and settings.startup_delay_s:
         # vLLM's port refuses until the engine is ready.
         await asyncio.sleep(settings.startup_delay_s)
-    server = EngineServer(settings, sock or _listening(settings))
+    server = EngineServer(settings, sock or listening(settings))
     await server.run()
 
 
-def _listening(settings: Settings) -> socket.socket:
+def listening(settings: Settings) -> socket.socket:
+    """A socket bound to the address of the settings; OSError if that is taken."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -120,13 +121,13 @@ class EngineServer:
         elif self.settings.shutdown_timeout_s:
             await self._drain_vllm()
         self.context.pump.die()
-        self._stop_listening()
+        self._stop_accepting()
         await self._flush()
         await self.close()
 
     async def close(self) -> None:
         """Cut every connection."""
-        self._stop_listening()
+        self._stop_accepting()
         await self._http.shutdown(0)
 
     async def _drain_sglang(self) -> None:
@@ -140,7 +141,7 @@ class EngineServer:
         self.context.engine.drain()
         await _wait(self.context.pump.quiet, self.settings.shutdown_timeout_s)
 
-    def _stop_listening(self) -> None:
+    def _stop_accepting(self) -> None:
         if self._listener is not None:
             self._listener.close()
             self._listener = None

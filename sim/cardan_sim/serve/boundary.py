@@ -150,9 +150,9 @@ class Boundary:
     def _check_key(self, call: Call) -> None:
         settings = self._context.settings
         path = call.path
-        if settings.api_key is None or path.startswith(("/faults", "/sim/")):
+        if settings.api_key is None or call.request.method == "OPTIONS":
             return
-        if not self._context.make.needs_key(path):
+        if path.startswith(("/faults", "/sim/")) or not self._context.make.needs_key(path):
             return
         scheme, _, key = call.headers.get("authorization", "").partition(" ")
         given = key.encode() if scheme.lower() == "bearer" else b""

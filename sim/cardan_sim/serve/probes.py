@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from cardan_sim.serve.errors import ApiError, NotFoundError
+from cardan_sim.serve.makes.sglang import STORE_OFF
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -95,9 +96,7 @@ async def vllm_response(context: Context, call: Call) -> web.StreamResponse:
 async def sglang_response(context: Context, call: Call) -> web.StreamResponse:
     """No response is ever stored."""
     del context
-    message = "Response store is disabled. Stateful Responses require --enable-response-store on a "
-    message += "standalone server; response storage is unavailable in PD mode."
-    error = {"message": message, "type": "invalid_request_error"}
+    error = {"message": STORE_OFF, "type": "invalid_request_error"}
     return call.json({"error": error | {"param": "response_id", "code": 400}}, 400)
 
 

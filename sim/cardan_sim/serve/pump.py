@@ -125,11 +125,13 @@ class Pump:
         """Submit the sequences of one client."""
         if self._died:
             raise EngineDiedError
-        feed = Feed(self, [request.id for request in requests], self.now, streamed=streamed)
+        # One instant for all, so that the choices of one answer share their steps.
+        now = self.now
+        feed = Feed(self, [request.id for request in requests], now, streamed=streamed)
+        self.quiet.clear()
         for choice, request in enumerate(requests):
             self._feeds[request.id] = (feed, choice)
-            self.quiet.clear()
-            self.engine.submit(request, self.now)
+            self.engine.submit(request, now)
         self._advance()
         return feed
 

@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     from cardan_sim.serve.asks import Ask
     from cardan_sim.serve.reply import Totals
 
+STORE_OFF: Final = (
+    "Response store is disabled. Stateful Responses require --enable-response-store on a "
+    "standalone server; response storage is unavailable in PD mode."
+)
 FULL: Final = "The request queue is full."
 _OPEN: Final = ("/health", "/ready", "/metrics")
 # What a validation error drags along: server paths are part of the message.
@@ -58,6 +62,10 @@ _ROLES: Final = frozenset(
 )
 # Tokens of the pool the scheduler keeps back from one input: 16,384 allowed 16,378.
 _POOL_RESERVE: Final = 6
+
+
+class StoreOffError(ApiError):
+    """Stored responses are not kept; the one error that is nested."""
 
 
 class SglangMake(Make):
@@ -83,6 +91,9 @@ class SglangMake(Make):
             message = f"LoRA adapter '{adapter}' was requested, but LoRA is not enabled. "
             message += "Please launch the server with --enable-lora flag and preload adapters "
             raise ApiError(400, message + "using --lora-paths or /load_lora_adapter endpoint.")
+        if body.get("previous_response_id") and ask.kind == "responses":
+            param = "previous_response_id"
+            raise StoreOffError(400, STORE_OFF, "invalid_request_error", param)
         if ask.kind == "chat":
             self._check_roles(body["messages"])
         temperature = body.get("temperature")
@@ -110,7 +121,8 @@ class SglangMake(Make):
         try:
             number = int(rank)
         except ValueError:
-            raise ApiError(400, f"Invalid X-Data-Parallel-Rank header: {rank!r}") from None
+            message = f"Invalid X-Data-Parallel-Rank header: must be an integer, got {rank!r}"
+            raise ApiError(400, message, "400") from None
         if number:
             raise ApiError(400, f"routed_dp_rank={number} out of range [0, 1)")
 
@@ -195,6 +207,9 @@ class SglangMake(Make):
             return "application/json", orjson.dumps({"error": "Unauthorized"})
         if error.status == 500:
             return "text/plain; charset=utf-8", b"Internal Server Error"
+        if isinstance(error, StoreOffError):
+            nested = {"message": error.message, "type": error.kind, "param": error.param}
+            return "application/json", orjson.dumps({"error": {**nested, "code": 400}})
         if kind == "messages":
             overloaded = error.status == 503
             name = "overloaded_error" if overloaded else "invalid_request_error"

@@ -46,9 +46,10 @@ def whole_native(reply: Reply, ended: Ended) -> dict[str, Any]:
         "first_token_latency": 0.0,
         "api_server_dispatch_finish_ts": float(reply.created),
         "request_finished_ts": now,
-        "decode_throughput": 0.0,
         "response_sent_to_client_ts": now,
     }
+    if ended.generated > 1:
+        meta["decode_throughput"] = 0.0
     return {"text": reply.text_of(0), "output_ids": reply.tokens[0], "meta_info": meta}
 
 

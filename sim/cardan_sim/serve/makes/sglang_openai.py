@@ -62,7 +62,7 @@ def _metadata(ends: Sequence[Ended]) -> dict[str, Any]:
 
 def whole_chat(reply: Reply, ends: Sequence[Ended], totals: Totals) -> dict[str, Any]:
     """The body of a chat completion."""
-    body = {
+    return {
         "id": reply.id,
         "object": "chat.completion",
         "created": reply.created,
@@ -71,10 +71,6 @@ def whole_chat(reply: Reply, ends: Sequence[Ended], totals: Totals) -> dict[str,
         "usage": usage(totals.prompt, totals.generated, _cached(reply, totals.cached)),
         "metadata": _metadata(ends),
     }
-    if reply.ask.return_ids:
-        body["prompt_token_ids"] = list(reply.ask.prompts[0])
-        body["response_token_ids"] = reply.tokens
-    return body
 
 
 def _chat_choice(reply: Reply, index: int, end: Ended) -> dict[str, Any]:
@@ -86,13 +82,17 @@ def _chat_choice(reply: Reply, index: int, end: Ended) -> dict[str, Any]:
     }
     if tool:
         message["tool_calls"] = [tool_call(reply, tool, index)]
-    return {
+    choice = {
         "index": index,
         "message": message,
         "logprobs": None,
         "finish_reason": finish_reason(reply, end),
         "matched_stop": None,
     }
+    if reply.ask.return_ids:
+        choice["prompt_token_ids"] = list(reply.ask.prompts[0])
+        choice["response_token_ids"] = reply.tokens[index]
+    return choice
 
 
 def whole_text(reply: Reply, ends: Sequence[Ended], totals: Totals) -> dict[str, Any]:

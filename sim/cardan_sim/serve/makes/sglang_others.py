@@ -133,7 +133,8 @@ class ResponseFrames(vllm_others.ResponseFrames):
 
     def response(self, item: dict[str, Any] | None, totals: Totals | None) -> dict[str, Any]:
         """The response as it stands."""
-        return _response(self.reply, item, totals, None)
+        text = None if totals is None else {"format": {"type": "text"}}
+        return _response(self.reply, item, totals, text)
 
     def item(self, text: str | None) -> dict[str, Any]:
         """The output item as it stands."""

@@ -96,6 +96,10 @@ class VllmMake(Make):
         if body.get("suffix"):
             message = "suffix is only supported for models with FIM completion rendering"
             raise ApiError(400, message, param="suffix")
+        previous = body.get("previous_response_id")
+        if previous and ask.kind == "responses":
+            message = f"Response with id '{previous}' not found."
+            raise ApiError(404, message, "invalid_request_error", "response_id")
         temperature = body.get("temperature")
         if temperature is not None and temperature < 0:
             value = float(temperature)

@@ -1,0 +1,140 @@
+"""What an engine's answer says beside its status: refusals, errors inside streams, usage.
+
+Looking must be cheap, since every token passes here: a payload is searched for a word before
+anything is parsed. Inside JSON strings quotes are escaped, so `"error"` with both its quotes can
+only be a key or a whole value.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from cardan.ledger import Usage
+from cardan.lifecycle import Failure
+
+from cardan_router.rejections import Told, error_body
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_DATA_LINE = re.compile(rb"^data:[ ]?([^\r\n]*)\r?\n", re.MULTILINE)
+_WHOLE_DATA_LINE = re.compile(rb"^data:[ ]?([^\r\n]*)", re.MULTILINE)
+# A usage object has one level of details in it.
+_USAGE = re.compile(rb'"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]*\})*\})')
+# What vLLM 0.32 says in a 500, or in a stream's first event, when its core is gone (recorded in
+# vllm-fixtures/shutdown). The request may be the cause, so it counts as a reset.
+_DYING = b"EngineCore encountered an issue"
+# What it says to new work while it drains; /health goes on saying 200. Nobody has worked on it.
+_DRAINING = b"cannot schedule new futures after shutdown"
+
+_REFUSAL_CODES = (503, 429)
+
+
+def first_event(held: bytes) -> bytes | None:
+    """The data of the first event of a stream; None while only comments and blanks have come."""
+    match = _DATA_LINE.search(held)
+    return None if match is None else match[1]
+
+
+def failure_of_event(event: bytes) -> Failure | None:
+    """What a first event says against going on: a refusal, a dying engine, or nothing."""
+    error = _error_of(event)
+    if error is None:
+        return None
+    if error.get("code") in _REFUSAL_CODES or error.get("type") == "overloaded_error":
+        return Failure.REFUSED
+    return failure_of_error(event)
+
+
+def failure_of_error(body: bytes) -> Failure | None:
+    """What an error's text says of the engine; None if it is an answer like any other."""
+    if _DYING in body:
+        return Failure.RESET
+    return Failure.REFUSED if _DRAINING in body else None
+
+
+def has_error(payload: bytes) -> bool:
+    """Is there an error event in these bytes of a stream? Call it if they contain `"error"`."""
+    return any(_error_of(match[1]) is not None for match in _WHOLE_DATA_LINE.finditer(payload))
+
+
+def usage_in(tail: Iterable[bytes]) -> Usage | None:
+    """The last usage object in the end of an answer, streamed or not; None if there is none."""
+    text = b"".join(tail)
+    at = text.rfind(b'"usage"')
+    while at >= 0:
+        match = _USAGE.match(text, at)
+        if match is not None:
+            return _usage_of(match[1])
+        at = text.rfind(b'"usage"', 0, at)
+    return None
+
+
+def nested_error(body: bytes, told: Told) -> bytes:
+    """An engine's error body in OpenAI's nested form; as it is where it has that form already.
+
+    SGLang's is flat, FastAPI's is `{"detail": …}`, a refused key's `{"error": "text"}`.
+    """
+    try:
+        error = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return error_body(told, "the engine answered with an error")
+    inner = error.get("error") if isinstance(error, dict) else None
+    if isinstance(inner, dict):
+        return body
+    fields = error if isinstance(error, dict) else {}
+    message = inner or fields.get("message") or fields.get("detail")
+    written = message if isinstance(message, str) else "the engine answered with an error"
+    return orjson.dumps(
+        {
+            "error": {
+                "message": written,
+                "type": fields.get("type") or told.type,
+                "param": fields.get("param"),
+                "code": fields.get("code") or told.code,
+            }
+        }
+    )
+
+
+def _error_of(event: bytes) -> dict[str, Any] | None:
+    """The error object of an event's data, if it is an error event."""
+    if b'"error"' not in event:
+        return None
+    try:
+        data = orjson.loads(event)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(data, dict):
+        return None
+    error = data.get("error")
+    if isinstance(error, dict):
+        return error
+    if error or data.get("object") == "error":
+        return data
+    return None
+
+
+def _usage_of(text: bytes) -> Usage | None:
+    """Chat's names, then those of responses and messages."""
+    try:
+        fields = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    details = fields.get("prompt_tokens_details") or fields.get("input_tokens_details") or {}
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    if cached is None:
+        cached = fields.get("cache_read_input_tokens")
+    prompt = fields.get("prompt_tokens")
+    completion = fields.get("completion_tokens")
+    return Usage(
+        _count(fields.get("input_tokens") if prompt is None else prompt),
+        _count(fields.get("output_tokens") if completion is None else completion),
+        _count(cached),
+    )
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and value >= 0 else None

@@ -1,0 +1,450 @@
+"""One request on its way through the gateway: a `cardan.lifecycle.Exchange` given hands.
+
+    Sink  <-  Flight  <->  Exchange (every decision)
+                 |
+           EngineConnection
+
+The exchange decides; the flight dials, sends, looks at the answer and hands it to the `Sink` of
+whichever front door it came in by. It is driven by callbacks and makes no task, future or timer.
+
+The head of an answer is held until something of its body has been looked at, because until then
+the request can still go elsewhere:
+
+- a status of 503 or 429 is a refusal: elsewhere, and no fault of the endpoint;
+- an answer with another error status is held whole: an engine that goes down says so in a 500
+  (`answers.failure_of_error`);
+- a stream is held until its first event, since SGLang refuses inside a 200 stream;
+- everything else until its first byte.
+
+After the first byte nothing is tried again. What breaks then is told as an error event in a stream,
+and by a cut connection otherwise, so that no client takes half an answer for a whole one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol
+
+from cardan.ledger import Outcome
+from cardan.lifecycle import Exchange, Failure, Forward, RejectReason, State, Wait
+
+from cardan_router import answers
+from cardan_router.rejections import BY_REASON, CUT, ENGINE_ERROR, of_reject
+from cardan_router.wire.heads import AnswerHead
+
+if TYPE_CHECKING:
+    from cardan.fleet import EndpointState
+    from cardan.instants import Monotonic
+    from cardan.ledger import Usage
+    from cardan.lifecycle import Action, Reject
+
+    from cardan_router.calls import Call
+    from cardan_router.gateway import Gateway
+    from cardan_router.rejections import Told
+    from cardan_router.upstream.connection import EngineConnection
+
+# A kept-alive connection that the engine closed while we wrote is noticed within a round trip. One
+# that breaks later than this had a request on it that the engine was working on.
+STALE_WITHIN_S = 1.0
+# The end of an answer that is kept to find the usage in: the last reads, each cut to this size.
+# vLLM's last two events are 400 bytes; a response object of /v1/responses is a few KB.
+TAIL_READS = 4
+TAIL_BYTES = 16_384
+# More than this before the first event is no event stream of an engine; it is passed on unseen.
+MAX_HELD_BYTES = 262_144
+# An error answer larger than this is passed on as it comes.
+MAX_ERROR_BYTES = 65_536
+
+_REFUSALS = frozenset({503, 429})
+
+# How much of the answer is known: nothing; a head that is held for its first event, its whole error
+# body, or its first byte; or it is being passed on, as a stream or not.
+_NOTHING: Final = 0
+_HELD_STREAM: Final = 1
+_HELD_ERROR: Final = 2
+_HELD: Final = 3
+_STREAM: Final = 4
+_PLAIN: Final = 5
+
+
+class Sink(Protocol):
+    """Who takes the answer. Calls come in this order, and none after the last:
+
+    `head data* end` | `head data* cut` | `reject`.
+    """
+
+    def head(self, answer: AnswerHead, length: int | None) -> None:
+        """The answer begins. `length` is the body's size in bytes, None if it is not known."""
+        ...
+
+    def data(self, payload: bytes) -> None:
+        """Bytes of the body, without framing; never empty."""
+        ...
+
+    def end(self) -> None:
+        """The body is complete."""
+        ...
+
+    def cut(self, told: Told, message: str) -> None:
+        """The body will never be complete; the client must notice."""
+        ...
+
+    def reject(self, reject: Reject) -> None:
+        """There is no answer from an engine; this is ours."""
+        ...
+
+
+class Flight:
+    """One admitted request until its one outcome.
+
+    A front door calls `client_left`, `pause` and `resume`; an `EngineConnection` calls the `on_…`
+    methods. A recorder reads: `call`, `exchange` (outcome, decision, attempts, first_byte_at),
+    `endpoint` (the last one asked), `status` (what the client was told, 0 if nothing), `usage`, the
+    instants `arrived_at`, `dispatched_at`, `ended_at` (monotonic seconds; None where it did not
+    come to that), `decision_s` (time it took to route), `is_stream`, and `reads` and `bytes_out` of
+    the answer's body.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_connection",
+        "_gateway",
+        "_held",
+        "_last_at",
+        "_paused",
+        "_phase",
+        "_saw_error",
+        "_sink",
+        "_tail",
+        "_wait_until",
+        "arrived_at",
+        "bytes_out",
+        "call",
+        "decision_s",
+        "dispatched_at",
+        "ended_at",
+        "endpoint",
+        "exchange",
+        "is_stream",
+        "reads",
+        "status",
+        "usage",
+    )
+
+    def __init__(self, gateway: Gateway, call: Call, sink: Sink) -> None:
+        view = call.view
+        self._gateway = gateway
+        self._sink = sink
+        self._connection: EngineConnection | None = None
+        self._answer: AnswerHead | None = None
+        self._phase = _NOTHING
+        self._held = b""
+        self._tail: deque[bytes] = deque(maxlen=TAIL_READS)
+        self._paused = False
+        self._saw_error = False
+        self._wait_until: Monotonic | None = None
+        self._last_at: Monotonic = view.arrived_at
+        self.call = call
+        self.exchange = Exchange(gateway.scheduler, view)
+        self.endpoint: EndpointState | None = None
+        self.arrived_at: Monotonic = view.arrived_at
+        self.dispatched_at: Monotonic | None = None
+        self.ended_at: Monotonic | None = None
+        self.decision_s = 0.0
+        self.status = 0
+        self.usage: Usage | None = None
+        self.is_stream = False
+        self.reads = 0
+        self.bytes_out = 0
+
+    def __repr__(self) -> str:
+        return f"<Flight {self.call.view.request_id} {self.exchange.state.value}>"
+
+    def start(self) -> None:
+        """Find it a place. Called once; the sink may get its answer before this returns."""
+        now = self._gateway.clock()
+        try:
+            if self._gateway.draining:
+                self._reject(self.exchange.abandon(self._gateway.shutting_down(), now))
+                return
+            begun = time.perf_counter()
+            action = self.exchange.arrive(now)
+            self.decision_s = time.perf_counter() - begun
+            self._act(action, now)
+        except Exception:
+            self.client_left()  # whatever went wrong, no lease stays open
+            raise
+
+    def client_left(self) -> None:
+        """The client is gone: the engine's connection is closed at once, so it stops computing."""
+        if self.ended_at is None:
+            now = self._gateway.clock()
+            self.exchange.client_left(now)
+            self._leave_engine()
+            self._finish(now)
+
+    def pause(self) -> None:
+        """The client takes no more for now: stop reading from the engine."""
+        self._paused = True
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """The client takes more."""
+        self._paused = False
+        self._last_at = self._gateway.clock()
+        if self._connection is not None:
+            self._connection.resume()
+
+    def wake(self, now: Monotonic) -> bool:
+        """Waiting: there may be room. False if it goes on waiting."""
+        self._act(self.exchange.wake(now), now)
+        return self.exchange.state is not State.WAITING
+
+    def abandon(self, reject: Reject) -> None:
+        """Waiting: turn it away."""
+        self._reject(self.exchange.abandon(reject, self._gateway.clock()))
+
+    def end_now(self, message: str) -> None:
+        """End it as if its deadline had passed (the gateway's own end has come)."""
+        self._deadline(self._gateway.clock(), message)
+
+    def check(self, now: Monotonic) -> None:
+        """Look at the deadlines."""
+        deadline_at = self.call.view.deadline_at
+        if deadline_at is not None and now >= deadline_at:
+            self._deadline(now, "the request's deadline passed")
+        elif self._wait_until is not None:
+            if now >= self._wait_until:
+                self.wake(now)
+        elif self._connection is not None and not self._paused:
+            timeouts = self._gateway.timeouts
+            limit_s = timeouts.idle_s if self._phase >= _STREAM else timeouts.first_byte_s
+            if now - self._last_at > limit_s:
+                self._leave_engine()
+                self._fail(Failure.TIMEOUT, now)
+
+    def on_dialled(self, connection: EngineConnection) -> bool:
+        """A connection was made for this flight. False if it needs none any more."""
+        if self.ended_at is not None:
+            return False
+        self._send(connection)
+        return True
+
+    def on_unreachable(self) -> None:
+        """No connection could be made."""
+        if self.ended_at is None:
+            self._fail(Failure.UNREACHABLE, self._gateway.clock())
+
+    def on_head(self, answer: AnswerHead) -> None:
+        """The answer's head has come."""
+        self._last_at = now = self._gateway.clock()
+        status = answer.status
+        if status in _REFUSALS or (status == 500 and self._is_leaving()):
+            self._refused(Failure.REFUSED, now)
+            return
+        self._answer = answer
+        if status >= 400:
+            self._phase = _HELD_ERROR
+        elif answer.headers.get("content-type", "").startswith("text/event-stream"):
+            self._phase = _HELD_STREAM
+        else:
+            self._phase = _HELD
+
+    def on_data(self, payload: bytes) -> None:
+        """Bytes of the answer's body have come."""
+        now = self._gateway.clock()
+        phase = self._phase
+        if phase == _STREAM:
+            if payload[0] != 58:  # not a comment that keeps the connection alive
+                self._gateway.recorder.token_gap(now - self._last_at)
+            if b'"error"' in payload:
+                self._saw_error = self._saw_error or answers.has_error(payload)
+            self._last_at = now
+            self._pass(payload)
+        elif phase == _PLAIN:
+            self._last_at = now
+            self._pass(payload)
+        elif phase == _HELD:
+            self._begin(now, _PLAIN)
+            self._pass(payload)
+        else:
+            self._last_at = now
+            self._held += payload
+            if phase == _HELD_STREAM:
+                self._look_at_stream(now)
+            elif len(self._held) > MAX_ERROR_BYTES:
+                self._begin(now, _PLAIN)
+                self._pass_held()
+
+    def on_end(self) -> None:
+        """The answer is complete; its connection is no longer this flight's."""
+        self._connection = None
+        now = self._gateway.clock()
+        if self._phase == _HELD_ERROR:
+            self._end_with_error(now)
+            return
+        if self._phase < _STREAM:
+            self._begin(now, _PLAIN)
+            self._pass_held()
+        self._complete(now)
+
+    def on_lost(self, failure: Failure) -> None:
+        """The connection broke; it is no longer this flight's."""
+        self._connection = None
+        now = self._gateway.clock()
+        if failure is Failure.STALE and now - (self.dispatched_at or now) > STALE_WITHIN_S:
+            failure = Failure.RESET
+        self._fail(failure, now)
+
+    def _act(self, action: Action, now: Monotonic) -> None:
+        if isinstance(action, Forward):
+            self._stop_waiting()
+            self._forward(action, now)
+        elif isinstance(action, Wait):
+            self._wait_until = action.until
+            self._gateway.waiting[self.exchange] = self
+        else:
+            self._reject(action)
+
+    def _forward(self, forward: Forward, now: Monotonic) -> None:
+        endpoint = forward.lease.endpoint
+        self.endpoint = endpoint
+        self._last_at = self.dispatched_at = now
+        pool = self._gateway.upstreams.pool(endpoint.endpoint.url)
+        connection = None if forward.fresh else pool.take(now)
+        if connection is None:
+            pool.dial(self)
+        else:
+            self._send(connection)
+
+    def _send(self, connection: EngineConnection) -> None:
+        self._connection = connection
+        connection.send(self, self.call)
+        if self._paused:
+            connection.pause()
+
+    def _is_leaving(self) -> bool:
+        endpoint = self.endpoint
+        return endpoint is not None and (endpoint.draining or endpoint.health.not_ready)
+
+    def _refused(self, failure: Failure, now: Monotonic) -> None:
+        """The answer says: not here. Its rest is read over and the connection kept."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.discard()
+        self._fail(failure, now)
+
+    def _look_at_stream(self, now: Monotonic) -> None:
+        event = answers.first_event(self._held)
+        if event is None and len(self._held) < MAX_HELD_BYTES:
+            return
+        failure = None
+        if event is not None and b'"error"' in event:
+            failure = answers.failure_of_event(event)
+            self._saw_error = answers.has_error(self._held)
+        if failure is None:
+            self._begin(now, _STREAM)
+            self._pass_held()
+        else:
+            self._refused(failure, now)
+
+    def _begin(self, now: Monotonic, phase: int) -> None:
+        """The client gets its first byte: nothing is tried again from here on."""
+        answer = self._answer
+        if answer is None:
+            raise RuntimeError(f"{self!r} begins without a head")
+        self._last_at = now
+        self._phase = phase
+        self.is_stream = phase == _STREAM
+        self.status = answer.status
+        self.exchange.first_byte(now, ok=answer.status < 400 and not self._saw_error)
+        self.call.body = b""  # a body of megabytes need not live as long as the stream
+        self._sink.head(answer, answer.length if answer.length >= 0 else None)
+
+    def _pass(self, payload: bytes) -> None:
+        size = len(payload)
+        self.reads += 1
+        self.bytes_out += size
+        self._tail.append(payload if size <= TAIL_BYTES else payload[-TAIL_BYTES:])
+        self._sink.data(payload)
+
+    def _pass_held(self) -> None:
+        held, self._held = self._held, b""
+        if held:
+            self._pass(held)
+
+    def _complete(self, now: Monotonic) -> None:
+        self.usage = answers.usage_in(self._tail)
+        outcome = _outcome(self.status)
+        if self._saw_error:
+            outcome = Outcome.ENGINE_ERROR
+        self.exchange.ended(outcome, now, self.usage)
+        self._sink.end()
+        self._finish(now)
+
+    def _end_with_error(self, now: Monotonic) -> None:
+        """An engine's error, whole: it may still be a way of dying; else it is the answer."""
+        answer = self._answer
+        failure = answers.failure_of_error(self._held)
+        if failure is not None:
+            self._fail(failure, now)
+        elif answer is not None:
+            told = ENGINE_ERROR._replace(status=answer.status)
+            self._held = answers.nested_error(self._held, told)
+            self.status = answer.status
+            headers = {**answer.headers, "content-type": "application/json"}
+            length = len(self._held)
+            self.exchange.ended(_outcome(answer.status), now)
+            self._sink.head(AnswerHead(answer.status, headers, length, keep_alive=True), length)
+            self._pass_held()
+            self._sink.end()
+            self._finish(now)
+
+    def _fail(self, failure: Failure, now: Monotonic) -> None:
+        action = self.exchange.failed(failure, now)
+        if action is None:
+            told = BY_REASON[RejectReason.TIMEOUT] if failure is Failure.TIMEOUT else CUT
+            self._sink.cut(told, "the engine broke off while it answered")
+            self._finish(now)
+            return
+        self._phase = _NOTHING
+        self._answer = None
+        self._held = b""
+        self._act(action, now)
+
+    def _deadline(self, now: Monotonic, message: str) -> None:
+        reject = self.exchange.deadline(now)
+        self._leave_engine()
+        if reject is not None:
+            self._reject(reject)
+        elif self.ended_at is None:
+            self._sink.cut(BY_REASON[RejectReason.DEADLINE], message)
+            self._finish(now)
+
+    def _reject(self, reject: Reject) -> None:
+        self.status = of_reject(reject).status
+        self._sink.reject(reject)
+        self._finish(self._gateway.clock())
+
+    def _leave_engine(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abandon()
+
+    def _stop_waiting(self) -> None:
+        if self._wait_until is not None:
+            self._wait_until = None
+            self._gateway.waiting.pop(self.exchange, None)
+
+    def _finish(self, now: Monotonic) -> None:
+        self.ended_at = now
+        self._stop_waiting()
+        self._gateway.landed(self)
+
+
+def _outcome(status: int) -> Outcome:
+    if status < 400:
+        return Outcome.OK
+    return Outcome.CLIENT_ERROR if status < 500 else Outcome.ENGINE_ERROR

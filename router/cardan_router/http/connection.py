@@ -1,0 +1,473 @@
+"""One client's connection: requests in, one at a time and in order, answers out.
+
+    IDLE -> BODY -> BUSY -> IDLE …        LINGER -> CLOSED
+      head    body    answer                after an answer that the client may still be writing at
+
+A request is routed, and its caller known, when its head is there; so whatever must be refused is
+refused before its body is read. A pipelined request waits in `_held` while the one before it runs,
+and reading stops when that grows. Otherwise reading goes on while an answer runs, because this is
+how a client that leaves is noticed.
+
+Closing right after a refusal would make the kernel reset the connection while the client still
+writes, and the refusal could be lost on the way. So the answer is sent, our side is closed, and
+what comes is read over for a moment (LINGER).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from typing import TYPE_CHECKING, Final, cast
+
+from cardan.errors import RequestError
+
+from cardan_router.http.answer import Answer
+from cardan_router.http.routes import Forwarded, Request, Response, allowed, allows
+from cardan_router.rejections import INTERNAL, of_error
+from cardan_router.wire.chunks import ChunkError, ChunkReader
+from cardan_router.wire.heads import CHUNKED, HeadError, is_hopeless, parse_request
+
+if TYPE_CHECKING:
+    from cardan.instants import Monotonic
+
+    from cardan_router.gateway import Caller
+    from cardan_router.http.routes import Local, Route
+    from cardan_router.http.server import HttpServer
+    from cardan_router.rejections import Told
+    from cardan_router.wire.heads import RequestHead
+
+log = logging.getLogger(__name__)
+
+# What a pipelining client may have waiting here before its socket is no longer read.
+MAX_HELD_BYTES = 65_536
+# After a refusal: how long, and how much of what the client still sends is read over.
+LINGER_S = 2.0
+MAX_LINGER_BYTES = 16_777_216
+
+_IDLE: Final = 0
+_BODY: Final = 1
+_BUSY: Final = 2
+_LINGER: Final = 3
+_CLOSED: Final = 4
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class HttpConnection(asyncio.Protocol):
+    """A client's connection. `since` is when its present state began, for the sweep."""
+
+    __slots__ = (
+        "_answer",
+        "_body",
+        "_caller",
+        "_chunks",
+        "_head",
+        "_held",
+        "_is_reading",
+        "_is_unread",
+        "_last_read_at",
+        "_lingered",
+        "_partial",
+        "_route",
+        "_stalled_since",
+        "_state",
+        "_transport",
+        "server",
+        "since",
+    )
+
+    def __init__(self, server: HttpServer) -> None:
+        self.server = server
+        self.since: Monotonic = server.now
+        self._transport: asyncio.Transport | None = None
+        self._answer: Answer | None = None
+        self._state = _IDLE
+        self._partial: bytearray | None = None
+        self._held = b""
+        self._head: RequestHead | None = None
+        self._route: Route | None = None
+        self._caller: Caller | None = None
+        self._body: bytearray | None = None
+        self._chunks: ChunkReader | None = None
+        self._is_reading = True
+        self._is_unread = False
+        self._lingered = 0
+        self._last_read_at: Monotonic = server.now
+        self._stalled_since: Monotonic | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._answer = Answer(self, self._transport)
+        if not self.server.welcome(self):
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        state = self._state
+        if state == _IDLE:
+            self._consume(data)
+        elif state == _BODY:
+            self._take_body(data)
+        elif state == _BUSY:
+            self._hold(data)
+        elif state == _LINGER:
+            self._lingered += len(data)
+            if self._lingered > MAX_LINGER_BYTES:
+                self.abort()
+
+    def eof_received(self) -> bool:
+        """Half-closing is leaving, as engines see it too: nobody waits for the answer."""
+        self._left()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """See `asyncio.Protocol`."""
+        self.server.farewell(self)
+        self._left()
+        self._state = _CLOSED
+        self._answer = None  # the two know each other; this lets both go at once
+
+    def pause_writing(self) -> None:
+        """The client takes no more: neither do we from the engine."""
+        self._stalled_since = self.server.gateway.clock()
+        if self._answer is not None and self._answer.flight is not None:
+            self._answer.flight.pause()
+
+    def resume_writing(self) -> None:
+        """The client has taken what was there."""
+        self._stalled_since = None
+        if self._answer is not None and self._answer.flight is not None:
+            self._answer.flight.resume()
+        elif self._state == _IDLE:
+            self._take_held()
+
+    def answered(self) -> None:
+        """The answer is complete: the next request, or the end."""
+        answer = self._answer
+        self._head = None
+        self._body = None
+        if answer is None or self._state == _CLOSED:
+            return
+        answer.flight = None
+        self.since = self.server.now
+        if answer.close:
+            self._end()
+        else:
+            self._state = _IDLE
+            if self._held and self._stalled_since is None:
+                self._take_held()
+
+    def break_off(self, *, reset: bool) -> None:
+        """Close in the middle of an answer. With `reset` where a mere close would look complete."""
+        if self._transport is None:
+            return
+        if reset:
+            sock = self._transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self.abort()
+        else:
+            self._state = _CLOSED
+            self._transport.close()
+
+    def close_if_idle(self) -> None:
+        """The server stops: whoever is between requests goes now, the others after their answer."""
+        if self._state == _IDLE and self._partial is None and self._transport is not None:
+            self._transport.close()
+
+    @property
+    def is_owing(self) -> bool:
+        """Is the client still to get something?"""
+        transport = self._transport
+        return self._state in (_BODY, _BUSY) or (
+            transport is not None and transport.get_write_buffer_size() > 0
+        )
+
+    def abort(self) -> None:
+        """Close at once, whatever is not sent yet."""
+        self._state = _CLOSED
+        if self._transport is not None:
+            self._transport.abort()
+
+    def check(self, now: Monotonic) -> None:
+        """Look at the deadlines of a connection that is waiting for its client."""
+        timeouts = self.server.gateway.timeouts
+        if (
+            self._stalled_since is not None
+            and now - self._stalled_since > timeouts.stalled_reader_s
+        ):
+            self.abort()
+        elif self._state == _IDLE and self._partial is not None:
+            if now - self.since > timeouts.head_s:
+                self._too_slow("the head was not complete in time")
+        elif self._state == _IDLE:
+            if now - self.since > timeouts.keep_alive_s and self._transport is not None:
+                self._transport.close()
+        elif self._state == _BODY:
+            is_late = now - self.since > timeouts.body_s
+            if is_late or now - self._last_read_at > timeouts.body_idle_s:
+                self._too_slow("the body was not complete in time")
+        elif self._state == _LINGER and now - self.since > LINGER_S:
+            self.abort()
+
+    def _consume(self, data: bytes) -> None:
+        """Take requests off the front, until one runs or no head is complete."""
+        while data:
+            if self._state != _IDLE or self._stalled_since is not None:
+                if self._state <= _BUSY:
+                    self._hold(data)
+                return
+            data = self._take_head(data)
+
+    def _take_head(self, data: bytes) -> bytes:
+        """Read one head and begin its request; returns what follows it."""
+        partial = self._partial
+        whole: bytes | bytearray = data
+        if partial is None:
+            if data.startswith(b"\r\n"):  # old clients end a POST with an empty line too many
+                data = whole = data[2:]
+            end = data.find(b"\r\n\r\n")
+        else:
+            seen = max(0, len(partial) - 3)
+            partial += data
+            whole = partial
+            end = partial.find(b"\r\n\r\n", seen)
+        limits = self.server.gateway.limits
+        if end > limits.max_head_bytes or (end < 0 and len(whole) > limits.max_head_bytes):
+            self._refuse_head(HeadError(431, f"the head is over {limits.max_head_bytes} bytes"))
+        elif end < 0:
+            self._keep_partial(whole, len(whole) - len(data))
+        else:
+            self._partial = None
+            try:
+                head = parse_request(whole[:end], limits.max_headers)
+            except HeadError as bad:
+                self._refuse_head(bad)
+            else:
+                return self._open(head, bytes(whole[end + 4 :]))
+        return b""
+
+    def _keep_partial(self, whole: bytes | bytearray, known: int) -> None:
+        """An incomplete head; its first `known` bytes have been looked at before."""
+        if self._partial is None and whole:
+            self._partial = bytearray(whole)
+            self.since = self.server.gateway.clock()
+        start = max(0, known - 1)  # with the last byte before: CR LF may come in two reads
+        if known and whole[start : start + 1] == b"\n":
+            start += 1
+        if is_hopeless(whole[start:]):
+            self._refuse_head(HeadError(400, "this is not HTTP/1.1"))
+
+    def _open(self, head: RequestHead, rest: bytes) -> bytes:
+        """A request's head is there. Route it and read its body; returns what follows the body."""
+        answer = self._answer
+        if answer is None:
+            return b""
+        answer.prepare(head, self.server.gateway.ids.of(head.headers))
+        self._head = head
+        try:
+            self._resolve(head)
+        except RequestError as error:
+            return self._refuse_request(error, head, rest)
+        length = head.length
+        if 0 <= length <= len(rest):
+            self._dispatch(rest if length == len(rest) else rest[:length])
+            return rest[length:]
+        self._state = _BODY
+        self.since = self._last_read_at = self.server.gateway.clock()
+        self._body = bytearray()
+        self._chunks = ChunkReader() if length == CHUNKED else None
+        if not rest and "expect" in head.headers and self._transport is not None:
+            self._transport.write(_CONTINUE)
+        if rest:
+            self._take_body(rest)
+        return b""
+
+    def _resolve(self, head: RequestHead) -> None:
+        """Find the route and the caller. Raises `RequestError` for what must not be read."""
+        server = self.server
+        limit = server.gateway.limits.max_body_bytes
+        self._route = route = server.routes.find(head.path)
+        if route is None and head.method != "OPTIONS":
+            raise RequestError(f"there is nothing at {head.path[:200]}", code="unknown_url")
+        if head.length > limit:
+            raise RequestError(f"the body is over {limit} bytes", code="request_too_large")
+        if head.method == "OPTIONS":
+            return
+        if isinstance(route, Forwarded):
+            if head.method != "POST":
+                raise RequestError("use POST", code="method_not_allowed")
+            self._caller = server.gateway.identify(head.headers)
+        elif route is not None:
+            if not allows(route, head.method):
+                raise RequestError("this method has no meaning here", code="method_not_allowed")
+            if route.needs_key:
+                self._caller = server.gateway.identify(head.headers)
+        _check_headers(head)
+
+    def _take_body(self, data: bytes) -> None:
+        head, body = self._head, self._body
+        if head is None or body is None:
+            raise RuntimeError("a body is read without a head")
+        self._last_read_at = self.server.now
+        if self._chunks is not None:
+            self._take_chunks(self._chunks, body, data)
+            return
+        missing = head.length - len(body)
+        body += data if len(data) <= missing else data[:missing]
+        if len(body) == head.length:
+            self._dispatch(body)
+            if len(data) > missing:
+                self._consume(data[missing:])
+
+    def _take_chunks(self, chunks: ChunkReader, body: bytearray, data: bytes) -> None:
+        limit = self.server.gateway.limits.max_body_bytes
+        try:
+            body += chunks.feed(data)
+        except ChunkError as bad:
+            self._refuse_and_close(RequestError(str(bad), code="bad_chunk"))
+            return
+        if len(body) > limit:
+            error = RequestError(f"the body is over {limit} bytes", code="request_too_large")
+            self._refuse_and_close(error)
+        elif chunks.done:
+            self._chunks = None
+            self._dispatch(body)
+            self._consume(chunks.rest)
+
+    def _dispatch(self, body: bytes | bytearray) -> None:
+        """The request is complete: answer it, or send it on its way."""
+        answer, head, route = self._answer, self._head, self._route
+        if answer is None or head is None:
+            return
+        self._state = _BUSY
+        self._body = None
+        try:
+            if head.method == "OPTIONS":
+                answer.respond(self.server.options(head, route))
+            elif isinstance(route, Forwarded):
+                self._forward(answer, head, route, body)
+            elif route is not None:
+                answer.respond(self._local(head, route, body))
+        except RequestError as error:
+            self._turn_away(of_error(error), error.message, error.param)
+        except Exception:  # the request boundary: one request fails, not the process
+            log.exception("request %s failed", answer.request_id)
+            self._turn_away(INTERNAL, "the gateway failed", None)
+
+    def _forward(
+        self, answer: Answer, head: RequestHead, route: Forwarded, body: bytes | bytearray
+    ) -> None:
+        gateway = self.server.gateway
+        caller = self._caller
+        if caller is None:
+            raise RuntimeError("a request is forwarded for nobody")
+        answer.expect_from_engine(route.api)
+        call = gateway.admit(
+            route.api, route.path, head.headers, body, caller, request_id=answer.request_id
+        )
+        answer.flight = flight = gateway.flight(call, answer)
+        flight.start()
+        if self._stalled_since is not None:
+            flight.pause()
+
+    def _local(self, head: RequestHead, route: Local, body: bytes | bytearray) -> Response:
+        rest = head.path[len(route.path) :]
+        return route.answer(Request(head.method, head.path, rest, head.query, head.headers, body))
+
+    def _turn_away(self, told: Told, message: str, param: str | None) -> None:
+        answer, route, caller = self._answer, self._route, self._caller
+        if answer is None or self._state != _BUSY:
+            return
+        headers: tuple[tuple[str, str], ...] = ()
+        if told.status == 405 and route is not None:
+            headers = (("allow", allowed(route)),)
+        elif told.status == 401:
+            headers = (("www-authenticate", "Bearer"),)
+        self.server.gateway.recorder.turned_away(
+            told,
+            request_id=answer.request_id,
+            path="" if route is None else route.path,
+            tenant="" if caller is None else caller.name,
+        )
+        answer.refuse(told, message, param, headers)
+
+    def _refuse_request(self, error: RequestError, head: RequestHead, rest: bytes) -> bytes:
+        """Refuse by the head alone. A body that is there already is skipped, else it is the end."""
+        self._state = _BUSY
+        is_here = 0 <= head.length <= len(rest)
+        if self._answer is not None and not is_here:
+            self._answer.close = self._is_unread = True
+        self._turn_away(of_error(error), error.message, error.param)
+        return rest[head.length :] if is_here else b""
+
+    def _refuse_and_close(self, error: RequestError) -> None:
+        self._state = _BUSY
+        self._chunks = None
+        if self._answer is not None:
+            self._answer.close = self._is_unread = True
+        self._turn_away(of_error(error), error.message, error.param)
+
+    def _refuse_head(self, bad: HeadError) -> None:
+        """A head that cannot be read: nothing after it can be trusted."""
+        self._partial = None
+        self._route = self._caller = None
+        if self._answer is not None:
+            self._answer.request_id = self.server.gateway.ids.of({})
+        self._refuse_and_close(
+            RequestError(bad.message, code=_CODES.get(bad.status, "bad_request"))
+        )
+
+    def _too_slow(self, message: str) -> None:
+        self._partial = None
+        self._refuse_and_close(RequestError(message, code="request_timeout"))
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what came too early; a client that goes on is read no further."""
+        self._held += data
+        if len(self._held) > MAX_HELD_BYTES and self._is_reading and self._transport is not None:
+            self._is_reading = False
+            self._transport.pause_reading()
+
+    def _take_held(self) -> None:
+        held, self._held = self._held, b""
+        if not self._is_reading and self._transport is not None:
+            self._is_reading = True
+            self._transport.resume_reading()
+        self._consume(held)
+
+    def _end(self) -> None:
+        """Our side is done. A client that is still writing must see the answer before the close."""
+        transport = self._transport
+        self._held = b""
+        if transport is None:
+            return
+        if self._is_unread and transport.can_write_eof():
+            self._state = _LINGER
+            self.since = self.server.gateway.clock()
+            if not self._is_reading:
+                self._is_reading = True
+                transport.resume_reading()
+            transport.write_eof()
+        else:
+            self._state = _CLOSED
+            transport.close()
+
+    def _left(self) -> None:
+        if self._answer is not None and self._answer.flight is not None:
+            flight, self._answer.flight = self._answer.flight, None
+            flight.client_left()
+
+
+_CODES = {431: "headers_too_large", 501: "not_implemented", 505: "http_version"}
+
+
+def _check_headers(head: RequestHead) -> None:
+    """Raises `RequestError` for what the body's headers ask and nobody here does."""
+    if head.headers.get("content-encoding", "identity").lower() != "identity":
+        raise RequestError("send the body uncompressed", code="unsupported_encoding")
+    if head.headers.get("expect", "100-continue").lower() != "100-continue":
+        raise RequestError("only 100-continue can be expected", code="expectation_failed")

@@ -1,0 +1,119 @@
+"""What can be asked for: exact paths, each with what answers it.
+
+Nothing else reaches an engine. A path is compared as it came, never decoded and never put together,
+and the engine is asked under the path in the table: no traversal, no query of the client's making,
+no administration of an engine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from cardan.request import Api
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+
+class Request(NamedTuple):
+    """A request that the gateway answers itself.
+
+    `rest` is what followed the path of a prefix route, percent signs and all; `query` the text
+    after `?`.
+    """
+
+    method: str
+    path: str
+    rest: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes | bytearray = b""
+
+
+class Response(NamedTuple):
+    """The gateway's own answer."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Local(NamedTuple):
+    """A path that a function answers, at once and without waiting for anything.
+
+    `is_prefix`: everything below `path` too (`/ui/`). `needs_key`: asks for an API key where keys
+    are configured. GET implies HEAD.
+    """
+
+    path: str
+    answer: Callable[[Request], Response]
+    methods: tuple[str, ...] = ("GET",)
+    is_prefix: bool = False
+    needs_key: bool = False
+
+
+class Forwarded(NamedTuple):
+    """A path that an engine answers: POST, JSON, by the engine's own path."""
+
+    path: str
+    api: Api
+
+
+Route = Local | Forwarded
+
+OPENAI_ROUTES: tuple[Forwarded, ...] = (
+    Forwarded("/v1/chat/completions", Api.CHAT),
+    Forwarded("/v1/completions", Api.COMPLETION),
+    Forwarded("/v1/embeddings", Api.EMBEDDING),
+    Forwarded("/v1/responses", Api.RESPONSES),
+    Forwarded("/v1/messages", Api.MESSAGES),
+    Forwarded("/tokenize", Api.TOKENIZE),
+    Forwarded("/detokenize", Api.OTHER),
+    Forwarded("/rerank", Api.RERANK),
+    Forwarded("/v1/rerank", Api.RERANK),
+    Forwarded("/v2/rerank", Api.RERANK),
+    Forwarded("/score", Api.SCORE),
+    Forwarded("/v1/score", Api.SCORE),
+)
+
+
+class RouteTable:
+    """All routes of one listener."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._exact: dict[str, Route] = {}
+        self._prefixes: list[Local] = []
+        for route in routes:
+            if isinstance(route, Local) and route.is_prefix:
+                self._prefixes.append(route)
+            elif route.path in self._exact:
+                raise ValueError(f"two routes for {route.path}")
+            else:
+                self._exact[route.path] = route
+        self._prefixes.sort(key=lambda route: -len(route.path))
+
+    def find(self, path: str) -> Route | None:
+        """The route of a path; the longest prefix where no path is equal."""
+        route = self._exact.get(path)
+        if route is not None:
+            return route
+        for local in self._prefixes:
+            if path.startswith(local.path):
+                return local
+        return None
+
+
+def allows(route: Local, method: str) -> bool:
+    """Does a method have a meaning there?"""
+    return method in route.methods or (method == "HEAD" and "GET" in route.methods)
+
+
+def allowed(route: Route) -> str:
+    """The methods of a route, as an `Allow` header names them."""
+    if isinstance(route, Forwarded):
+        return "OPTIONS, POST"
+    methods = {*route.methods, "OPTIONS"}
+    if "GET" in methods:
+        methods.add("HEAD")
+    return ", ".join(sorted(methods))

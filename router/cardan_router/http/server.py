@@ -1,0 +1,175 @@
+"""A listener: its routes, its connections, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.parse
+from typing import TYPE_CHECKING
+
+from cardan.errors import RequestError
+
+from cardan_router.clock import wall_time
+from cardan_router.http.connection import HttpConnection
+from cardan_router.http.routes import OPENAI_ROUTES, Local, Response, RouteTable, allowed
+from cardan_router.http.writing import HttpDate
+from cardan_router.limits import HttpConfig
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable
+
+    from cardan.instants import Monotonic
+
+    from cardan_router.gateway import Gateway
+    from cardan_router.http.routes import Request, Route
+    from cardan_router.wire.heads import RequestHead
+
+# Connections that may wait to be accepted: a burst of clients while the loop is busy for 100 ms.
+BACKLOG = 4096
+# Connections wait for their clients in seconds, so once a second is enough, and 5,000 cost 1 ms.
+CHECK_S = 1.0
+
+
+class HttpServer:
+    """Serves HTTP/1.1 on one address. `now` is the gateway's clock at the last sweep."""
+
+    def __init__(
+        self, gateway: Gateway, routes: Iterable[Route], config: HttpConfig | None = None
+    ) -> None:
+        self.gateway = gateway
+        self.routes = RouteTable(routes)
+        self.config = config or HttpConfig()
+        self.now: Monotonic = gateway.clock()
+        self.draining = False
+        self._connections: set[HttpConnection] = set()
+        self._server: asyncio.Server | None = None
+        self._date = HttpDate()
+        self._checked_at = self.now
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._connections)
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each socket."""
+        sockets = () if self._server is None else self._server.sockets
+        return [sock.getsockname()[:2] for sock in sockets]
+
+    async def start(
+        self,
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        reuse_port: bool = False,
+    ) -> None:
+        """Listen; port 0 lets the kernel choose. Raises `OSError` if the address is taken."""
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: HttpConnection(self),
+            host,
+            port,
+            ssl=tls,
+            backlog=BACKLOG,
+            reuse_port=reuse_port or None,
+        )
+        self.gateway.sweepers.append(self.sweep)
+
+    def welcome(self, connection: HttpConnection) -> bool:
+        """A client has connected; False if there are too many."""
+        self._connections.add(connection)
+        return len(self._connections) <= self.gateway.limits.max_connections
+
+    def farewell(self, connection: HttpConnection) -> None:
+        """A client is gone."""
+        self._connections.discard(connection)
+
+    def sweep(self, now: Monotonic) -> None:
+        """Look at the deadlines of all connections."""
+        self.now = now
+        if now - self._checked_at >= CHECK_S:
+            self._checked_at = now
+            for connection in list(self._connections):
+                connection.check(now)
+
+    def date_line(self) -> str:
+        """The `Date` header."""
+        return self._date.line(wall_time())
+
+    def cors_lines(self, origin: str) -> str:
+        """What a browser must be told so that a page of `origin` may read the answer."""
+        origins = self.config.cors_origins
+        if origin not in origins and "*" not in origins:
+            return ""
+        return (
+            f"access-control-allow-origin: {origin}\r\nvary: origin\r\n"
+            "access-control-expose-headers: x-request-id, x-cardan-explain, retry-after\r\n"
+        )
+
+    def options(self, head: RequestHead, route: Route | None) -> Response:
+        """What may be done here; the answer to a browser's preflight too."""
+        methods = "GET, HEAD, OPTIONS, POST" if route is None else allowed(route)
+        headers = [("allow", methods)]
+        if self.cors_lines(head.headers.get("origin", "")):
+            wanted = head.headers.get("access-control-request-headers", "authorization")
+            headers += [
+                ("access-control-allow-methods", methods),
+                ("access-control-allow-headers", wanted),
+                ("access-control-max-age", "86400"),
+            ]
+        return Response(204, headers=tuple(headers))
+
+    async def drain(self, grace_s: float) -> None:
+        """Let running answers finish within `grace_s`, then close everything.
+
+        Until then the listener stays open and says 503, which a load balancer understands better
+        than a refused connection.
+        """
+        self.draining = True
+        for connection in list(self._connections):
+            connection.close_if_idle()
+        until = self.gateway.clock() + grace_s
+        # A write buffer tells nobody when it is empty.
+        while self._owes() and self.gateway.clock() < until:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        await self.close()
+
+    def _owes(self) -> bool:
+        return any(connection.is_owing for connection in self._connections)
+
+    async def close(self) -> None:
+        """Close the listener and every connection."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.abort()
+        if self.sweep in self.gateway.sweepers:
+            self.gateway.sweepers.remove(self.sweep)
+        await asyncio.sleep(0)  # transports tell their protocols in the next step
+
+
+def openai_routes(gateway: Gateway) -> tuple[Route, ...]:
+    """What every gateway answers: the engines' API, and the models of the fleet."""
+
+    def models(_: Request) -> Response:
+        return Response(200, gateway.models_body())
+
+    def model(request: Request) -> Response:
+        return _model(gateway, request)
+
+    return (
+        *OPENAI_ROUTES,
+        Local("/v1/models", models, needs_key=True),
+        Local("/v1/models/", model, is_prefix=True, needs_key=True),
+    )
+
+
+def _model(gateway: Gateway, request: Request) -> Response:
+    name = urllib.parse.unquote(request.rest)
+    body = gateway.model_body(name)
+    if body is None:
+        raise RequestError(
+            f"the model {name[:200]!r} does not exist", param="model", code="model_not_found"
+        )
+    return Response(200, body)

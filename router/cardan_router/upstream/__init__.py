@@ -1,0 +1,1 @@
+"""Raw HTTP/1.1 connections to engines."""

@@ -1,0 +1,194 @@
+"""Pools of idle connections, one for each engine.
+
+The connection used last is used next: the others grow old and are closed, so a pool is as large as
+the load. Dialling is the one thing here that takes a task, because names are looked up and TLS is
+spoken; it is bounded in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import urllib.parse
+from typing import TYPE_CHECKING
+
+from cardan.errors import ConfigError
+
+from cardan_router.upstream.connection import EngineConnection
+
+if TYPE_CHECKING:
+    from cardan.instants import Monotonic
+
+    from cardan_router.clock import Clock
+    from cardan_router.flight import Flight
+    from cardan_router.limits import TimeoutsConfig, UpstreamConfig
+
+log = logging.getLogger(__name__)
+
+
+class Upstreams:
+    """The pools of all engines, by their URL."""
+
+    def __init__(self, config: UpstreamConfig, timeouts: TimeoutsConfig, clock: Clock) -> None:
+        self.config = config
+        self.timeouts = timeouts
+        self.clock = clock
+        self.tls: ssl.SSLContext | None = None
+        self._pools: dict[str, Pool] = {}
+
+    def reconfigure(self, config: UpstreamConfig, timeouts: TimeoutsConfig) -> None:
+        """Take a new configuration; open connections stay."""
+        if config.tls_ca != self.config.tls_ca:
+            self.tls = None
+        self.config = config
+        self.timeouts = timeouts
+        for pool in self._pools.values():
+            pool.forget_request_lines()
+
+    def pool(self, url: str) -> Pool:
+        """The pool of an engine; made when it is first asked for."""
+        pool = self._pools.get(url)
+        if pool is None:
+            pool = self._pools[url] = Pool(self, url)
+        return pool
+
+    def close(self, url: str) -> None:
+        """An engine is gone: close what is idle; what runs there ends by itself."""
+        pool = self._pools.pop(url, None)
+        if pool is not None:
+            pool.close()
+
+    def close_all(self) -> None:
+        """The process ends: close everything that is idle or about to be."""
+        for url, pool in list(self._pools.items()):
+            pool.stop_dialling()
+            self.close(url)
+
+    def sweep(self, now: Monotonic) -> None:
+        """Close connections that have been idle too long."""
+        for pool in self._pools.values():
+            pool.sweep(now)
+
+    def tls_context(self) -> ssl.SSLContext:
+        """The context for engines with https URLs. Raises `ConfigError`."""
+        if self.tls is None:
+            try:
+                self.tls = ssl.create_default_context(cafile=self.config.tls_ca or None)
+            except (OSError, ssl.SSLError) as error:
+                raise ConfigError(f"upstream.tls_ca: {error}") from error
+        return self.tls
+
+
+class Pool:
+    """Connections to one engine."""
+
+    def __init__(self, upstreams: Upstreams, url: str) -> None:
+        parts = urllib.parse.urlsplit(url)
+        self._upstreams = upstreams
+        self._host = parts.hostname or ""
+        self._is_tls = parts.scheme == "https"
+        self._port = parts.port or (443 if self._is_tls else 80)
+        self._authority = parts.netloc
+        self._idle: dict[EngineConnection, None] = {}
+        self._discarding: dict[EngineConnection, Monotonic] = {}
+        self._dials: set[asyncio.Task[None]] = set()
+        self._request_lines: dict[str, str] = {}
+        self._closed = False
+
+    def __len__(self) -> int:
+        """How many connections are idle."""
+        return len(self._idle)
+
+    def request_line(self, path: str) -> str:
+        """The head of a request as far as it is the same for all: line, host, credentials."""
+        line = self._request_lines.get(path)
+        if line is None:
+            key = self._upstreams.config.api_key
+            credentials = f"authorization: Bearer {key}\r\n" if key else ""
+            line = f"POST {path} HTTP/1.1\r\nhost: {self._authority}\r\n{credentials}"
+            self._request_lines[path] = line
+        return line
+
+    def forget_request_lines(self) -> None:
+        """The engines' key has changed."""
+        self._request_lines.clear()
+
+    def take(self, now: Monotonic) -> EngineConnection | None:
+        """The idle connection used last, or None: then dial."""
+        idle = self._idle
+        while idle:
+            connection, _ = idle.popitem()
+            if connection.is_usable and not self._is_old(connection, now):
+                return connection
+            connection.abandon()
+        return None
+
+    def put(self, connection: EngineConnection) -> None:
+        """A connection is idle again."""
+        self._discarding.pop(connection, None)
+        if self._closed or len(self._idle) >= self._upstreams.config.max_idle:
+            connection.abandon()
+            return
+        connection.idle_since = self._upstreams.clock()
+        self._idle[connection] = None
+
+    def forget(self, connection: EngineConnection) -> None:
+        """A connection is closed."""
+        self._idle.pop(connection, None)
+        self._discarding.pop(connection, None)
+
+    def discarding(self, connection: EngineConnection) -> None:
+        """A connection reads over an answer that nobody wants; not for long."""
+        self._discarding[connection] = self._upstreams.clock()
+
+    def dial(self, flight: Flight) -> None:
+        """Make a connection for a flight; it is told what came of it."""
+        task = asyncio.get_running_loop().create_task(self._dial(flight))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+    def close(self) -> None:
+        """Close what is idle, and do not keep what becomes so."""
+        self._closed = True
+        for connection in [*self._idle, *self._discarding]:
+            connection.abandon()
+
+    def stop_dialling(self) -> None:
+        """The process ends: nobody waits for connections any more."""
+        for task in self._dials:
+            task.cancel()
+
+    def sweep(self, now: Monotonic) -> None:
+        """Close connections that have been idle too long: they are the first in the dictionary."""
+        idle_s = self._upstreams.config.idle_s
+        for connection, since in list(self._discarding.items()):
+            if now - since > idle_s:
+                connection.abandon()
+        while self._idle:
+            oldest = next(iter(self._idle))
+            if not self._is_old(oldest, now):
+                return
+            del self._idle[oldest]
+            oldest.abandon()
+
+    def _is_old(self, connection: EngineConnection, now: Monotonic) -> bool:
+        since = connection.idle_since
+        return since is not None and now - since > self._upstreams.config.idle_s
+
+    async def _dial(self, flight: Flight) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            tls = self._upstreams.tls_context() if self._is_tls else None
+            async with asyncio.timeout(self._upstreams.timeouts.connect_s):
+                _, connection = await loop.create_connection(
+                    lambda: EngineConnection(self), self._host, self._port, ssl=tls
+                )
+        except (OSError, ConfigError, UnicodeError) as error:
+            # OSError is also a time-out, a failed look-up, a failed handshake; UnicodeError a host
+            # name that cannot be looked up.
+            log.debug("no connection to %s: %s", self._authority, error)
+            flight.on_unreachable()
+            return
+        if not flight.on_dialled(connection):
+            self.put(connection)

@@ -33,7 +33,7 @@ async def test_hits_and_tokens_are_those_the_engine_counted(make: str, form: Pro
             label=make,
             trace="turns",
             requests=[
-                TraceRequest(0.1 * n, t.input_tokens, t.output_tokens, t.prompt)
+                TraceRequest(0.03 * n, t.input_tokens, t.output_tokens, t.prompt)
                 for n, t in enumerate(TURNS)
             ],
             pace=Pace(),
@@ -45,6 +45,7 @@ async def test_hits_and_tokens_are_those_the_engine_counted(make: str, form: Pro
         figures = await run_replay(replay, asyncio.Event(), Console(quiet=True))
         counts = await read_engines([url])
     finally:
+        engine.kill()  # SGLang looks only every five seconds whether it may end
         await engine.stop()
     assert (figures.succeeded, figures.errors) == (12, {})
     assert figures.settings.model == "llama-3.1-8b"

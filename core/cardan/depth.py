@@ -33,16 +33,17 @@ class DepthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     Hot above `hot_share`/n of the arrivals, cold again below `cold_share`/n (the paper's 2 and 1).
     The window is the greater of `min_window` and `window_per_endpoint` * n arrivals: a node at 2/n
-    then has at least 120 of them, a standard error of 9 %. Before `min_count` arrivals nothing is
-    hot: a node of half the share would get there first with a probability of 0.1 %. Counters older
-    than `max_age_s` are dropped: at such low rates nothing needs to spread.
+    then has at least 120 of them, a standard error of 9 %. No node is hot before it has `min_count`
+    arrivals, so that a single conversation on an idle fleet keeps its endpoint (the paper's code
+    waits for as many). A generation ends at `max_age_s` at the latest: what was hot an hour ago
+    says nothing.
     """
 
     hot_share: Annotated[float, msgspec.Meta(gt=0)] = 2.0
     cold_share: Annotated[float, msgspec.Meta(ge=0)] = 1.0
     min_window: Annotated[int, msgspec.Meta(ge=2)] = 1000
     window_per_endpoint: Annotated[int, msgspec.Meta(ge=0)] = 60
-    min_count: Annotated[int, msgspec.Meta(ge=1)] = 8
+    min_count: Annotated[int, msgspec.Meta(ge=1)] = 20
     max_age_s: Annotated[float, msgspec.Meta(gt=0)] = 600.0
 
 
@@ -119,8 +120,8 @@ class DepthController:
             return
         first, agreed = known
         shorter = min(agreed, len(chain))
-        while first[shorter - 1] != chain[shorter - 1]:  # chained: equal here is equal before
-            shorter -= 1
+        while shorter > depth and first[shorter - 1] != chain[shorter - 1]:
+            shorter -= 1  # chained: what is equal at the end is equal before
         if shorter < agreed:
             self._paths[node] = (first, shorter)
 
@@ -131,6 +132,7 @@ class DepthController:
             self._follow(chain, depth)
         _, agreed = self._paths.pop(node, (chain, depth))
         current, old = self._counts[node], self._old.get(node, 0)
+        agreed = max(agreed, depth)
         for together in chain[depth - 1 : agreed]:
             self._hot.add(together)
             self._counts[together] = current

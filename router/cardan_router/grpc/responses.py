@@ -92,9 +92,20 @@ def model(entry: Json) -> inference_pb2.Model:
     return _checked(_model, entry)
 
 
-def receipt(text: str) -> receipt_pb2.Receipt:
-    """The receipt that the header `x-cardan-explain` carries as JSON."""
-    return _checked(_receipt, parse(text.encode()))
+def receipt(told: Json) -> receipt_pb2.Receipt:
+    """A route receipt as `cardan_router.receipts` writes it."""
+    reason = "DECISION_REASON_" + told["reason"].upper().replace("-", "_")
+    return receipt_pb2.Receipt(
+        endpoint=told["endpoint"],
+        reason=receipt_pb2.DecisionReason.Value(reason),
+        key=told["key"],
+        depth=told["depth"],
+        predicted_ttft_s=told["predicted_ttft_s"],
+        predicted_cached_tokens=told["predicted_cached_tokens"],
+        candidates=[receipt_pb2.Candidate(**candidate) for candidate in told["candidates"]],
+        attempts=told["attempts"],
+        queued_s=told["queued_s"],
+    )
 
 
 def _checked(translate: Callable[[Json], T], answer: Json) -> T:
@@ -207,21 +218,6 @@ def _model(entry: Json) -> inference_pb2.Model:
     )
     _set_extra(out, _others(entry, _MODEL))
     return out
-
-
-def _receipt(receipt: Json) -> receipt_pb2.Receipt:
-    reason = "DECISION_REASON_" + str(receipt["reason"]).upper().replace("-", "_")
-    return receipt_pb2.Receipt(
-        endpoint=receipt["endpoint"],
-        reason=receipt_pb2.DecisionReason.Value(reason),
-        key=receipt["key"],
-        depth=receipt["depth"],
-        predicted_ttft_s=receipt["predicted_ttft_s"],
-        predicted_cached_tokens=receipt["predicted_cached_tokens"],
-        candidates=[receipt_pb2.Candidate(**candidate) for candidate in receipt["candidates"]],
-        attempts=receipt.get("attempts", 1),
-        queued_s=receipt.get("queued_s", 0.0),
-    )
 
 
 def _others(members: Mapping[str, object], known: frozenset[str]) -> dict[str, object]:

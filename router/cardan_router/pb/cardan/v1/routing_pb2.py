@@ -27,17 +27,17 @@ from cardan_router.pb.cardan.v1 import receipt_pb2 as cardan_dot_v1_dot_receipt_
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63\x61rdan/v1/routing.proto\x12\tcardan.v1\x1a\x19\x63\x61rdan/v1/inference.proto\x1a\x17\x63\x61rdan/v1/receipt.proto\x1a\x1egoogle/protobuf/duration.proto\")\n\x0bHttpRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\"\x9b\x01\n\x0cRouteRequest\x12.\n\x08generate\x18\x01 \x01(\x0b\x32\x1a.cardan.v1.GenerateRequestH\x00\x12(\n\x05\x65mbed\x18\x02 \x01(\x0b\x32\x17.cardan.v1.EmbedRequestH\x00\x12&\n\x04http\x18\x03 \x01(\x0b\x32\x16.cardan.v1.HttpRequestH\x00\x42\t\n\x07request\"\x97\x01\n\rRouteResponse\x12!\n\x06target\x18\x01 \x01(\x0b\x32\x11.cardan.v1.Target\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12,\n\tlease_ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12#\n\x07receipt\x18\x04 \x01(\x0b\x32\x12.cardan.v1.Receipt\"7\n\x06Target\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t\"\x0c\n\nFirstToken\"-\n\x06\x46\x61iled\x12#\n\x07\x66\x61ilure\x18\x01 \x01(\x0e\x32\x12.cardan.v1.Failure\"K\n\x03\x45nd\x12#\n\x07outcome\x18\x01 \x01(\x0e\x32\x12.cardan.v1.Outcome\x12\x1f\n\x05usage\x18\x02 \x01(\x0b\x32\x10.cardan.v1.Usage\"\x9c\x01\n\rReportRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12,\n\x0b\x66irst_token\x18\x02 \x01(\x0b\x32\x15.cardan.v1.FirstTokenH\x00\x12#\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32\x11.cardan.v1.FailedH\x00\x12\x1d\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x0e.cardan.v1.EndH\x00\x42\x07\n\x05\x65vent\"r\n\x0eReportResponse\x12\'\n\x05retry\x18\x01 \x01(\x0b\x32\x18.cardan.v1.RouteResponse\x12\'\n\trejection\x18\x02 \x01(\x0b\x32\x14.cardan.v1.Rejection\x12\x0e\n\x06\x63losed\x18\x03 \x01(\x08\"q\n\tRejection\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x13\n\x0bhttp_status\x18\x03 \x01(\x05\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration*\x95\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0e\n\nOUTCOME_OK\x10\x01\x12\x18\n\x14OUTCOME_CLIENT_ERROR\x10\x02\x12\x18\n\x14OUTCOME_ENGINE_ERROR\x10\x03\x12\x17\n\x13OUTCOME_CLIENT_LEFT\x10\x04\x12\x14\n\x10OUTCOME_DEADLINE\x10\x05*\x8c\x01\n\x07\x46\x61ilure\x12\x17\n\x13\x46\x41ILURE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x41ILURE_UNREACHABLE\x10\x01\x12\x13\n\x0f\x46\x41ILURE_REFUSED\x10\x02\x12\x11\n\rFAILURE_RESET\x10\x03\x12\x12\n\x0e\x46\x41ILURE_BROKEN\x10\x04\x12\x13\n\x0f\x46\x41ILURE_TIMEOUT\x10\x05\x32\x84\x01\n\x07Routing\x12:\n\x05Route\x12\x17.cardan.v1.RouteRequest\x1a\x18.cardan.v1.RouteResponse\x12=\n\x06Report\x12\x18.cardan.v1.ReportRequest\x1a\x19.cardan.v1.ReportResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63\x61rdan/v1/routing.proto\x12\tcardan.v1\x1a\x19\x63\x61rdan/v1/inference.proto\x1a\x17\x63\x61rdan/v1/receipt.proto\x1a\x1egoogle/protobuf/duration.proto\")\n\x0bHttpRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\"\x9b\x01\n\x0cRouteRequest\x12.\n\x08generate\x18\x01 \x01(\x0b\x32\x1a.cardan.v1.GenerateRequestH\x00\x12(\n\x05\x65mbed\x18\x02 \x01(\x0b\x32\x17.cardan.v1.EmbedRequestH\x00\x12&\n\x04http\x18\x03 \x01(\x0b\x32\x16.cardan.v1.HttpRequestH\x00\x42\t\n\x07request\"\x97\x01\n\rRouteResponse\x12!\n\x06target\x18\x01 \x01(\x0b\x32\x11.cardan.v1.Target\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12,\n\tlease_ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12#\n\x07receipt\x18\x04 \x01(\x0b\x32\x12.cardan.v1.Receipt\"7\n\x06Target\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t\"\x0c\n\nFirstToken\"?\n\x06\x46\x61iled\x12#\n\x07\x66\x61ilure\x18\x01 \x01(\x0e\x32\x12.cardan.v1.Failure\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\"K\n\x03\x45nd\x12#\n\x07outcome\x18\x01 \x01(\x0e\x32\x12.cardan.v1.Outcome\x12\x1f\n\x05usage\x18\x02 \x01(\x0b\x32\x10.cardan.v1.Usage\"\x9c\x01\n\rReportRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12,\n\x0b\x66irst_token\x18\x02 \x01(\x0b\x32\x15.cardan.v1.FirstTokenH\x00\x12#\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32\x11.cardan.v1.FailedH\x00\x12\x1d\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x0e.cardan.v1.EndH\x00\x42\x07\n\x05\x65vent\"r\n\x0eReportResponse\x12\'\n\x05retry\x18\x01 \x01(\x0b\x32\x18.cardan.v1.RouteResponse\x12\'\n\trejection\x18\x02 \x01(\x0b\x32\x14.cardan.v1.Rejection\x12\x0e\n\x06\x63losed\x18\x03 \x01(\x08\"q\n\tRejection\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x13\n\x0bhttp_status\x18\x03 \x01(\x05\x12.\n\x0bretry_after\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration*\x95\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0e\n\nOUTCOME_OK\x10\x01\x12\x18\n\x14OUTCOME_CLIENT_ERROR\x10\x02\x12\x18\n\x14OUTCOME_ENGINE_ERROR\x10\x03\x12\x17\n\x13OUTCOME_CLIENT_LEFT\x10\x04\x12\x14\n\x10OUTCOME_DEADLINE\x10\x05*\x8c\x01\n\x07\x46\x61ilure\x12\x17\n\x13\x46\x41ILURE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x41ILURE_UNREACHABLE\x10\x01\x12\x13\n\x0f\x46\x41ILURE_REFUSED\x10\x02\x12\x11\n\rFAILURE_RESET\x10\x03\x12\x12\n\x0e\x46\x41ILURE_BROKEN\x10\x04\x12\x13\n\x0f\x46\x41ILURE_TIMEOUT\x10\x05\x32\x84\x01\n\x07Routing\x12:\n\x05Route\x12\x17.cardan.v1.RouteRequest\x1a\x18.cardan.v1.RouteResponse\x12=\n\x06Report\x12\x18.cardan.v1.ReportRequest\x1a\x19.cardan.v1.ReportResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cardan.v1.routing_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OUTCOME']._serialized_start=1063
-  _globals['_OUTCOME']._serialized_end=1212
-  _globals['_FAILURE']._serialized_start=1215
-  _globals['_FAILURE']._serialized_end=1355
+  _globals['_OUTCOME']._serialized_start=1081
+  _globals['_OUTCOME']._serialized_end=1230
+  _globals['_FAILURE']._serialized_start=1233
+  _globals['_FAILURE']._serialized_end=1373
   _globals['_HTTPREQUEST']._serialized_start=122
   _globals['_HTTPREQUEST']._serialized_end=163
   _globals['_ROUTEREQUEST']._serialized_start=166
@@ -49,15 +49,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FIRSTTOKEN']._serialized_start=534
   _globals['_FIRSTTOKEN']._serialized_end=546
   _globals['_FAILED']._serialized_start=548
-  _globals['_FAILED']._serialized_end=593
-  _globals['_END']._serialized_start=595
-  _globals['_END']._serialized_end=670
-  _globals['_REPORTREQUEST']._serialized_start=673
-  _globals['_REPORTREQUEST']._serialized_end=829
-  _globals['_REPORTRESPONSE']._serialized_start=831
-  _globals['_REPORTRESPONSE']._serialized_end=945
-  _globals['_REJECTION']._serialized_start=947
-  _globals['_REJECTION']._serialized_end=1060
-  _globals['_ROUTING']._serialized_start=1358
-  _globals['_ROUTING']._serialized_end=1490
+  _globals['_FAILED']._serialized_end=611
+  _globals['_END']._serialized_start=613
+  _globals['_END']._serialized_end=688
+  _globals['_REPORTREQUEST']._serialized_start=691
+  _globals['_REPORTREQUEST']._serialized_end=847
+  _globals['_REPORTRESPONSE']._serialized_start=849
+  _globals['_REPORTRESPONSE']._serialized_end=963
+  _globals['_REJECTION']._serialized_start=965
+  _globals['_REJECTION']._serialized_end=1078
+  _globals['_ROUTING']._serialized_start=1376
+  _globals['_ROUTING']._serialized_end=1508
 # @@protoc_insertion_point(module_scope)

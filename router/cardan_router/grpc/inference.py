@@ -1,0 +1,166 @@
+"""The service `cardan.v1.Inference`: requests to models.
+
+A call is translated, admitted and launched as an HTTP request is, and its answer translated back.
+When the call ends before its answer, whatever the reason (cancelled, deadline, connection lost,
+translation failed), the flight is told that the client left and closes the engine's connection.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import orjson
+from cardan.errors import RequestError
+from cardan.request import Api
+
+from cardan_router.grpc import requests, responses
+from cardan_router.grpc.answers import Answer, event_error
+from cardan_router.grpc.boundary import guarded
+from cardan_router.grpc.sse import EventReader
+from cardan_router.pb.cardan.v1 import inference_pb2, inference_pb2_grpc
+from cardan_router.receipts import receipt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cardan_router.calls import Call
+    from cardan_router.flight import Flight
+    from cardan_router.gateway import Caller, Gateway
+    from cardan_router.grpc.boundary import Context, Rpc
+
+PATHS = {
+    Api.CHAT: "/v1/chat/completions",
+    Api.COMPLETION: "/v1/completions",
+    Api.EMBEDDING: "/v1/embeddings",
+}
+EXPLAIN = "x-cardan-explain"
+_METHOD = "/cardan.v1.Inference/"
+_DONE = b"[DONE]"
+
+
+class InferenceService(inference_pb2_grpc.InferenceServicer):
+    """Answers the calls of `cardan.v1.Inference`."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def Generate(  # type: ignore[override]  # noqa: N802 - grpc.aio takes coroutines too
+        self, request: inference_pb2.GenerateRequest, context: Context
+    ) -> None:
+        """Stream an answer."""
+        await guarded(self._gateway, context, _METHOD + "Generate", self._generate, request)
+
+    async def GenerateUnary(  # noqa: N802 - the proto's name
+        self, request: inference_pb2.GenerateRequest, context: Context
+    ) -> inference_pb2.GenerateResponse:
+        """Answer when the answer is complete."""
+        method = _METHOD + "GenerateUnary"
+        return await guarded(self._gateway, context, method, self._generate_unary, request)
+
+    async def Embed(  # noqa: N802 - the proto's name
+        self, request: inference_pb2.EmbedRequest, context: Context
+    ) -> inference_pb2.EmbedResponse:
+        """Turn texts into vectors."""
+        return await guarded(self._gateway, context, _METHOD + "Embed", self._embed, request)
+
+    async def ListModels(  # noqa: N802 - the proto's name
+        self, request: inference_pb2.ListModelsRequest, context: Context
+    ) -> inference_pb2.ListModelsResponse:
+        """Name every model that some endpoint serves."""
+        method = _METHOD + "ListModels"
+        return await guarded(self._gateway, context, method, self._list_models, request)
+
+    async def _generate(self, rpc: Rpc, request: inference_pb2.GenerateRequest) -> None:
+        caller = rpc.identify(self._gateway)
+        api, body = requests.generate(request, stream=True)
+        with self._launched(rpc, api, body, caller) as (answer, flight):
+            await answer.begun()
+            await _send_initial_metadata(rpc, flight)
+            explain = request.explain
+            events = EventReader()
+            while payload := await answer.read():
+                for event in events.feed(payload):
+                    if event != _DONE:
+                        response = _chunk(event)
+                        if explain:
+                            response.receipt.CopyFrom(responses.receipt(receipt(flight)))
+                            explain = False
+                        await rpc.context.write(response)
+
+    async def _generate_unary(
+        self, rpc: Rpc, request: inference_pb2.GenerateRequest
+    ) -> inference_pb2.GenerateResponse:
+        caller = rpc.identify(self._gateway)
+        api, body = requests.generate(request, stream=False)
+        with self._launched(rpc, api, body, caller) as (answer, flight):
+            await answer.begun()
+            await _send_initial_metadata(rpc, flight)
+            response = responses.generated(responses.parse(await answer.whole()))
+            if request.explain:
+                response.receipt.CopyFrom(responses.receipt(receipt(flight)))
+            return response
+
+    async def _embed(
+        self, rpc: Rpc, request: inference_pb2.EmbedRequest
+    ) -> inference_pb2.EmbedResponse:
+        caller = rpc.identify(self._gateway)
+        api, body = requests.embed(request)
+        with self._launched(rpc, api, body, caller) as (answer, flight):
+            await answer.begun()
+            await _send_initial_metadata(rpc, flight)
+            response = responses.embedded(responses.parse(await answer.whole()))
+            if request.explain:
+                response.receipt.CopyFrom(responses.receipt(receipt(flight)))
+            return response
+
+    async def _list_models(
+        self, rpc: Rpc, _: inference_pb2.ListModelsRequest
+    ) -> inference_pb2.ListModelsResponse:
+        rpc.identify(self._gateway)
+        entries = responses.parse(self._gateway.models_body())["data"]
+        return inference_pb2.ListModelsResponse(models=[responses.model(e) for e in entries])
+
+    @contextmanager
+    def _launched(
+        self, rpc: Rpc, api: Api, body: requests.Body, caller: Caller
+    ) -> Iterator[tuple[Answer, Flight]]:
+        """The flight of a call; when the call is over, so is the flight."""
+        rpc.adopt_deadline()
+        call = admit(self._gateway, rpc, api, body, caller)
+        answer = Answer()
+        flight = self._gateway.flight(call, answer)
+        answer.attach(flight)
+        try:
+            flight.start()
+            yield answer, flight
+        finally:
+            flight.client_left()
+
+
+def admit(gateway: Gateway, rpc: Rpc, api: Api, fields: requests.Body, caller: Caller) -> Call:
+    """Admit a translated request as HTTP admits its own. Raises `RequestError`."""
+    body = orjson.dumps(fields)
+    if len(body) > gateway.limits.max_body_bytes:
+        raise RequestError(
+            f"the request has more than {gateway.limits.max_body_bytes} bytes",
+            code="request_too_large",
+        )
+    return gateway.admit(
+        api, PATHS[api], rpc.headers, body, caller, request_id=rpc.request_id, fields=fields
+    )
+
+
+async def _send_initial_metadata(rpc: Rpc, flight: Flight) -> None:
+    metadata = [("x-request-id", rpc.request_id)]
+    if flight.call.explain:
+        metadata.append((EXPLAIN, orjson.dumps(receipt(flight)).decode()))
+    await rpc.context.send_initial_metadata(tuple(metadata))
+
+
+def _chunk(event: bytes) -> inference_pb2.GenerateResponse:
+    members = responses.parse(event)
+    error = event_error(members)
+    if error is not None:
+        raise error
+    return responses.generated(members)

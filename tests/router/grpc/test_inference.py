@@ -1,0 +1,372 @@
+"""Calls of `Inference` over a real port: what goes in, what comes out, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from cardan.scheduler import AdmissionConfig
+from cardan_router.keys import Caller
+from cardan_router.limits import LimitsConfig
+from cardan_router.pb.cardan.v1 import inference_pb2, prompt_pb2
+from grpc import aio
+
+from tests.router.grpc.door import MODEL, Failed, chat, door, failure
+from tests.router.grpc.engine import (
+    DONE,
+    Ask,
+    chunk,
+    engine,
+    event,
+    until,
+    write_json,
+    write_stream_head,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tests.router.grpc.door import Door
+    from tests.router.grpc.engine import Engine
+
+
+class OneKey:
+    """Knows one key."""
+
+    def find(self, key: str) -> Caller | None:
+        return Caller("alice") if key == "secret-of-alice" else None
+
+
+Stream = aio.UnaryStreamCall[inference_pb2.GenerateRequest, inference_pb2.GenerateResponse]
+
+
+async def read(call: Stream) -> list[inference_pb2.GenerateResponse]:
+    return [response async for response in call]
+
+
+async def piece_of(call: Stream) -> inference_pb2.GenerateResponse:
+    piece = await call.read()
+    assert isinstance(piece, inference_pb2.GenerateResponse)
+    return piece
+
+
+async def failed(call: Awaitable[object]) -> Failed:
+    with pytest.raises(aio.AioRpcError) as raised:
+        await call
+    return failure(raised.value)
+
+
+def text_of(responses: list[inference_pb2.GenerateResponse]) -> str:
+    return "".join(choice.text for response in responses for choice in response.choices)
+
+
+async def test_a_stream_is_the_unary_answer_in_pieces() -> None:
+    async with engine() as one, door([one.url]) as gate:
+        pieces = await read(gate.inference.Generate(chat()))
+        whole = await gate.inference.GenerateUnary(chat())
+        assert text_of(pieces) == text_of([whole]) == "w0 w1 w2 "
+        assert pieces[-1].usage == whole.usage
+        assert (whole.usage.completion_tokens, whole.usage.cached_tokens) == (3, 2)
+        assert [ask.path for ask in one.asks] == ["/v1/chat/completions"] * 2
+        assert one.asks[0].body["stream_options"] == {"include_usage": True}
+        assert "stream" not in one.asks[1].body
+
+
+async def test_text_and_token_ids_go_to_completions() -> None:
+    async with engine() as one, door([one.url]) as gate:
+        for request in (
+            inference_pb2.GenerateRequest(model=MODEL, text="once"),
+            inference_pb2.GenerateRequest(token_ids=prompt_pb2.TokenIds(ids=[1, 2, 3])),
+        ):
+            assert text_of(await read(gate.inference.Generate(request))) == "w0 w1 w2 "
+        assert [ask.path for ask in one.asks] == ["/v1/completions"] * 2
+        assert [ask.body["prompt"] for ask in one.asks] == ["once", [1, 2, 3]]
+
+
+async def test_texts_become_vectors() -> None:
+    async with engine() as one, door([one.url]) as gate:
+        request = inference_pb2.EmbedRequest(
+            model=MODEL,
+            inputs=[inference_pb2.EmbedInput(text="a"), inference_pb2.EmbedInput(text="bcd")],
+            explain=True,
+        )
+        answer = await gate.inference.Embed(request)
+        assert [list(e.values) for e in answer.embeddings] == [[0.0, 1.0], [1.0, 3.0]]
+        assert answer.receipt.endpoint == "e0"
+
+
+async def test_the_models_of_the_fleet_are_listed() -> None:
+    async with engine() as one, door([one.url]) as gate:
+        answer = await gate.inference.ListModels(inference_pb2.ListModelsRequest())
+        assert [model.id for model in answer.models] == [MODEL]
+
+
+async def test_metadata_is_read_as_headers_are() -> None:
+    async with engine() as one, door([one.url]) as gate:
+        metadata = (
+            ("x-request-id", "mine-1"),
+            ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            ("x-slo-ttft-ms", "1234"),
+            ("authorization", "Bearer not-for-engines"),
+            ("x-data-parallel-rank", "3"),
+            ("x-blob-bin", b"\x00"),
+        )
+        call = gate.inference.GenerateUnary(chat(), metadata=metadata)
+        await call
+        assert dict(await call.initial_metadata())["x-request-id"] == "mine-1"
+        assert dict(await call.trailing_metadata())["x-request-id"] == "mine-1"
+        headers = one.asks[0].headers
+        assert headers["x-request-id"] == "mine-1"
+        assert headers["traceparent"].startswith("00-4bf9")
+        assert headers["content-type"] == "application/json"
+        assert not {"authorization", "x-data-parallel-rank", "te", "x-blob-bin"} & set(headers)
+
+
+async def test_a_wrong_header_is_named() -> None:
+    async with engine() as one, door([one.url]) as gate:
+        got = await failed(
+            gate.inference.GenerateUnary(chat(), metadata=(("x-slo-ttft-ms", "soon"),))
+        )
+        assert (got.code, got.field) == ("INVALID_ARGUMENT", "x-slo-ttft-ms")
+
+
+async def test_engine_control_fields_never_reach_an_engine() -> None:
+    async with engine() as one, door([one.url]) as gate:
+        request = chat()
+        request.extra.update({"bootstrap_host": "evil", "guided_regex": "a+"})
+        await gate.inference.GenerateUnary(request)
+        assert "bootstrap_host" not in one.asks[0].body
+        assert one.asks[0].body["guided_regex"] == "a+"
+
+
+async def test_a_receipt_comes_in_the_message_or_in_the_metadata_as_asked() -> None:
+    async with engine() as one, engine() as two, door([one.url, two.url]) as gate:
+        pieces = await read(gate.inference.Generate(chat(explain=True)))
+        assert pieces[0].receipt.endpoint == "e0"
+        assert not any(piece.HasField("receipt") for piece in pieces[1:])
+        call = gate.inference.Generate(chat(), metadata=(("x-cardan-explain", "1"),))
+        pieces = await read(call)
+        assert '"endpoint":"e1"' in dict(await call.initial_metadata())["x-cardan-explain"]
+        assert not pieces[0].HasField("receipt")
+
+
+async def test_without_the_key_nobody_is_let_in() -> None:
+    async with engine() as one, door([one.url], keys=OneKey()) as gate:
+        for metadata in ((), (("authorization", "Bearer wrong"),)):
+            got = await failed(gate.inference.GenerateUnary(chat(), metadata=metadata))
+            assert (got.code, got.reason) == ("UNAUTHENTICATED", "INVALID_API_KEY")
+        with pytest.raises(aio.AioRpcError) as raised:
+            await read(gate.inference.Generate(chat()))
+        assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert not one.asks
+        await gate.inference.GenerateUnary(
+            chat(), metadata=(("authorization", "Bearer secret-of-alice"),)
+        )
+
+
+async def test_an_unknown_model_is_not_found() -> None:
+    async with engine() as one, door([one.url]) as gate:
+        request = chat()
+        request.model = "other"
+        got = await failed(gate.inference.GenerateUnary(request))
+        assert (got.code, got.reason) == ("NOT_FOUND", "MODEL_NOT_FOUND")
+
+
+async def test_a_wrong_request_names_its_field() -> None:
+    async with engine() as one, door([one.url]) as gate:
+        got = await failed(gate.inference.GenerateUnary(inference_pb2.GenerateRequest(model=MODEL)))
+        assert (got.code, got.field) == ("INVALID_ARGUMENT", "prompt")
+        assert not one.asks
+
+
+async def test_a_full_queue_says_when_to_come_again() -> None:
+    admission = AdmissionConfig(max_in_flight_per_endpoint=1, max_queued_requests=1)
+    async with engine() as one, door([one.url], admission=admission) as gate:
+        one.go_on.clear()
+        calls = [asyncio.ensure_future(read(gate.inference.Generate(chat()))) for _ in range(2)]
+        await until(lambda: len(gate.gateway.scheduler.queue) == 1)
+        got = await failed(gate.inference.GenerateUnary(chat()))
+        assert (got.code, got.reason) == ("RESOURCE_EXHAUSTED", "QUEUE_FULL")
+        assert got.retry_s == 1.0
+        one.go_on.set()
+        assert [text_of(pieces) for pieces in await asyncio.gather(*calls)] == ["w0 w1 w2 "] * 2
+
+
+async def test_an_engine_that_is_gone_is_unavailable_and_says_when_to_come_again() -> None:
+    async with engine() as one:
+        url = one.url
+    async with door([url]) as gate:
+        got = await failed(gate.inference.GenerateUnary(chat()))
+        assert (got.code, got.reason, got.retry_s) == ("UNAVAILABLE", "ENGINE_UNREACHABLE", 1.0)
+
+
+async def test_an_engines_own_error_keeps_its_message() -> None:
+    async def refuse(ask: Ask, out: asyncio.StreamWriter) -> None:
+        error = {"message": "too long", "type": "x", "param": "messages", "code": 400}
+        await write_json(out, {"error": error}, 400)
+
+    async with engine() as one, door([one.url]) as gate:
+        one.behave = refuse
+        got = await failed(gate.inference.GenerateUnary(chat()))
+        assert got[:2] == ("INVALID_ARGUMENT", "ENGINE_INVALID_ARGUMENT")
+        assert (got.field, got.message) == ("messages", "too long")
+
+
+async def test_an_error_inside_a_stream_ends_the_stream_with_a_status() -> None:
+    async def break_off(ask: Ask, out: asyncio.StreamWriter) -> None:
+        write_stream_head(out)
+        out.write(event(chunk(ask, "a")))
+        out.write(event({"error": {"message": "boom", "code": 500}}) + DONE)
+        out.write_eof()
+
+    async with engine() as one, door([one.url]) as gate:
+        one.behave = break_off
+        call = gate.inference.Generate(chat())
+        assert text_of([await piece_of(call)]) == "a"
+        with pytest.raises(aio.AioRpcError) as raised:
+            await call.read()
+        assert failure(raised.value)[:2] == ("INTERNAL", "ENGINE_INTERNAL")
+
+
+async def test_an_engine_that_dies_in_a_stream_never_looks_like_an_end() -> None:
+    async def die(ask: Ask, out: asyncio.StreamWriter) -> None:
+        out.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n")
+        out.write(b"transfer-encoding: chunked\r\n\r\n")
+        data = event(chunk(ask, "a"))
+        out.write(b"%x\r\n%b\r\n" % (len(data), data))
+        await out.drain()
+        out.transport.abort()
+
+    async with engine() as one, door([one.url]) as gate:
+        one.behave = die
+        with pytest.raises(aio.AioRpcError) as raised:
+            await read(gate.inference.Generate(chat()))
+        assert failure(raised.value).reason == "ENGINE_CUT"
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b'{"choices":7}'])
+async def test_an_answer_that_cannot_be_read_is_the_engines_fault(body: bytes) -> None:
+    async def babble(ask: Ask, out: asyncio.StreamWriter) -> None:
+        out.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+
+    async with engine() as one, door([one.url]) as gate:
+        one.behave = babble
+        got = await failed(gate.inference.GenerateUnary(chat()))
+        assert (got.code, got.reason) == ("INTERNAL", "ENGINE_ANSWER")
+
+
+async def test_a_bug_of_ours_does_not_tell_its_text(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with engine() as one, door([one.url]) as gate:
+
+        def explode(*_: object, **__: object) -> None:
+            raise ZeroDivisionError("internals")
+
+        monkeypatch.setattr(gate.gateway, "admit", explode)
+        got = await failed(gate.inference.GenerateUnary(chat()))
+        assert (got.code, got.reason) == ("INTERNAL", "INTERNAL_ERROR")
+        assert "internals" not in got.message
+        assert "internals" in caplog.text
+
+
+async def _hold(one: Engine, gate: Door) -> Stream:
+    """A stream whose end the engine holds back."""
+    one.go_on.clear()
+    call = gate.inference.Generate(chat())
+    assert (await piece_of(call)).choices[0].text == "w0 "
+    assert one.running == 1
+    return call
+
+
+async def test_a_client_that_cancels_stops_the_engine() -> None:
+    async with engine() as one, door([one.url]) as gate:
+        call = await _hold(one, gate)
+        call.cancel()
+        await until(lambda: one.running == 0)
+        assert one.left == 1
+        await until(lambda: gate.open_leases == 0)
+
+
+async def test_a_client_that_cancels_while_the_engine_is_silent_stops_it_too() -> None:
+    async with engine() as one, door([one.url]) as gate:
+        one.go_on.clear()
+        call = gate.inference.GenerateUnary(chat())
+        await until(lambda: one.running == 1)
+        call.cancel()
+        await until(lambda: one.running == 0)
+        assert gate.open_leases == 0
+
+
+async def test_a_client_whose_connection_is_lost_stops_the_engine() -> None:
+    async with engine() as one, door([one.url]) as gate:
+        call = await _hold(one, gate)
+        await gate.channel.close(None)
+        await until(lambda: one.running == 0)
+        assert call.cancelled()
+
+
+async def test_the_calls_deadline_is_the_requests() -> None:
+    async with engine() as one, door([one.url]) as gate:
+        one.go_on.clear()
+        with pytest.raises(aio.AioRpcError) as raised:
+            await gate.inference.GenerateUnary(chat(), timeout=0.3)
+        assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await until(lambda: one.running == 0)
+        got = await failed(
+            gate.inference.GenerateUnary(chat(), metadata=(("x-request-timeout-ms", "100"),))
+        )
+        assert (got.code, got.reason) == ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED")
+
+
+async def test_a_message_over_the_limit_is_refused() -> None:
+    limits = LimitsConfig(max_body_bytes=10_000)
+    async with engine() as one, door([one.url], limits=limits) as gate:
+        with pytest.raises(aio.AioRpcError) as raised:
+            await gate.inference.GenerateUnary(chat("x" * 20_000))
+        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        got = await failed(gate.inference.GenerateUnary(chat("\x01" * 5_000)))
+        assert (got.code, got.reason) == ("RESOURCE_EXHAUSTED", "REQUEST_TOO_LARGE")
+        assert not one.asks
+
+
+async def test_a_client_that_does_not_read_stops_the_engine_from_writing() -> None:
+    written = 0
+
+    async def flood(ask: Ask, out: asyncio.StreamWriter) -> None:
+        nonlocal written
+        write_stream_head(out)
+        for _ in range(20_000):
+            out.write(event(chunk(ask, "x" * 1000)))
+            await out.drain()
+            written += 1
+        out.write(DONE)
+        out.write_eof()
+
+    async with engine() as one, door([one.url]) as gate:
+        one.behave = flood
+        call = gate.inference.Generate(chat())
+        await call.wait_for_connection()
+        await _settled(lambda: written)
+        assert 0 < written < 15_000
+        assert len(await read(call)) == 20_000
+
+
+async def _settled(value: Callable[[], int]) -> None:
+    """Wait until a number has not changed for half a second."""
+    seen, same = -1, 0
+    async with asyncio.timeout(20):
+        while same < 10:
+            now = value()
+            seen, same = now, same + 1 if now == seen else 0
+            await asyncio.sleep(0.05)
+
+
+async def test_many_streams_at_once_keep_their_order() -> None:
+    async with engine() as one, engine() as two, door([one.url, two.url]) as gate:
+        calls = [read(gate.inference.Generate(chat(max_tokens=20))) for _ in range(100)]
+        expected = "".join(f"w{i} " for i in range(20))
+        assert {text_of(pieces) for pieces in await asyncio.gather(*calls)} == {expected}
+        assert gate.open_leases == 0

@@ -1,0 +1,152 @@
+"""The command line of `cardan router`: the same words as the file, laid over it.
+
+A flag names a field of `cardan_router.config.Config`; `--tls-cert` is `tls: {cert: …}` and
+`--set fleet.health.probe_interval_s=0.5` reaches any leaf there is.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from cardan.errors import ConfigError
+
+from cardan_router.config_file import decode, overlay, parse_yaml, put, read_document
+
+if TYPE_CHECKING:
+    from cardan_router.config import Config
+
+# Flag, path of the field, metavar, help. The order is that of `--help`.
+_PLAIN: tuple[tuple[str, str, str, str], ...] = (
+    ("--listen", "listen", "HOST:PORT", "HTTP front door (default 127.0.0.1:8080)"),
+    ("--grpc", "grpc", "HOST:PORT", "gRPC front door (default: none)"),
+    ("--admin", "admin", "HOST:PORT", "own listener for /metrics and /ui"),
+    ("--workers", "workers", "N", "processes that share the listeners"),
+    ("--discovery-file", "discovery.file", "FILE", "watched YAML or JSON list of endpoints"),
+    ("--slo-ttft-ms", "slo.ttft_ms", "MS", "time to first token that is promised"),
+    ("--api-keys", "api_keys", "FILE", "hashed API keys, NAME:SHA256 a line"),
+    ("--tls-cert", "tls.cert", "FILE", "PEM certificate and chain"),
+    ("--tls-key", "tls.key", "FILE", "PEM private key"),
+    ("--log-format", "log.format", "text|json", "the process's own log"),
+    ("--log-level", "log.level", "LEVEL", "debug, info, warning or error"),
+    ("--access-log", "log.access", "-|FILE|off", "one JSON line for each request (default -)"),
+    ("--grace-s", "shutdown.grace_s", "S", "time for running requests at SIGTERM"),
+    ("--seed", "seed", "N", "fixed seed of random ties"),
+)
+
+
+class Invocation(NamedTuple):
+    """What the command line asks for: a configuration and what to do with it."""
+
+    flags: dict[str, Any]
+    config_path: Path | None
+    print_config: bool
+    hash_key: bool
+
+    def load(self) -> Config:
+        """Read the file, lay the flags over it, decode. Called again at every reload."""
+        base = read_document(self.config_path) if self.config_path else {}
+        source = str(self.config_path) if self.config_path else "command line"
+        return decode(_merge(base, self.flags), source)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message)
+
+
+def parse(argv: list[str]) -> Invocation:
+    """Read the command line; `ConfigError` if it is wrong, `SystemExit` after `--help`."""
+    args = vars(_parser().parse_args(argv))
+    document: dict[str, Any] = {}
+    for flag, path, _, _ in _PLAIN:
+        value = args[_dest(flag)]
+        if value is not None:
+            put(document, path.split("."), _scalar(path, value, flag))
+    if args["endpoint"]:
+        document["endpoints"] = args["endpoint"]
+    if args["policy"] or args["policy_option"]:
+        document["policy"] = _policy(args["policy"], args["policy_option"] or [])
+    for assignment in args["set"] or []:
+        path, value = _assignment(assignment, "--set")
+        put(document, path.split("."), value)
+    config = args["config"]
+    return Invocation(
+        document, Path(config) if config else None, args["print_config"], args["hash_key"]
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="cardan router",
+        description="Run the gateway. Flags override the file; both use the same words.",
+        epilog="example: cardan router --endpoint http://127.0.0.1:9001"
+        " --endpoint http://127.0.0.1:9002 --listen 127.0.0.1:8080",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", metavar="FILE", help="YAML configuration file")
+    parser.add_argument(
+        "--endpoint", action="append", metavar="URL", help="an engine; may be repeated"
+    )
+    parser.add_argument("--policy", metavar="NAME", help="routing policy (default dualmap)")
+    parser.add_argument(
+        "--policy-option", action="append", metavar="K=V", help="an option of the policy"
+    )
+    for flag, _, metavar, text in _PLAIN:
+        parser.add_argument(flag, metavar=metavar, help=text, dest=_dest(flag))
+    parser.add_argument(
+        "--set", action="append", metavar="PATH=V", help="any field, as fleet.join_ramp_s=0"
+    )
+    parser.add_argument("--print-config", action="store_true", help="show what is in force, end")
+    parser.add_argument(
+        "--hash-key", action="store_true", help="read a key from standard input, print its hash"
+    )
+    return parser
+
+
+def _dest(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
+
+
+# Fields that are text whatever they look like: a file may be called 1 or true.
+_TEXT = frozenset(
+    {"listen", "grpc", "admin", "discovery.file", "api_keys", "tls.cert", "tls.key", "log.access"}
+    | {"log.format", "log.level"}
+)
+
+
+def _scalar(path: str, text: str, flag: str) -> object:
+    return text if path in _TEXT else parse_yaml(text, flag)
+
+
+def _assignment(text: str, flag: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"{flag} {text}: NAME=VALUE is expected")
+    return name, (value if name in _TEXT else parse_yaml(value, f"{flag} {name}"))
+
+
+def _policy(name: str | None, options: list[str]) -> dict[str, Any]:
+    entry: dict[str, Any] = {"type": name} if name else {}
+    for option in options:
+        path, value = _assignment(option, "--policy-option")
+        put(entry, path.split("."), value)
+    return entry
+
+
+def _merge(base: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
+    """Flags over the file. A policy of another name replaces the file's policy as a whole."""
+    over, old = flags.get("policy"), base.get("policy")
+    if isinstance(old, str):
+        old = {"type": old}
+        base = {**base, "policy": old}
+    if isinstance(over, dict) and isinstance(old, dict):
+        name = over.get("type")
+        if name is not None and name != old.get("type"):
+            base = {key: value for key, value in base.items() if key != "policy"}
+    merged = overlay(base, flags)
+    policy = merged.get("policy")
+    if isinstance(policy, dict) and "type" not in policy:
+        merged["policy"] = {"type": "dualmap", **policy}
+    return merged

@@ -1,0 +1,207 @@
+"""The configuration: strict, with paths in its errors; flags and file are the same words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+import msgspec
+import pytest
+import yaml
+from cardan.endpoint import Endpoint, EngineKind
+from cardan.errors import ConfigError
+from cardan.policies import AnyPolicy, DualMap, RoundRobin
+from cardan_router.config import Config, keep_fixed, parse_address
+from cardan_router.config_file import decode, decode_endpoints, dump, parse_yaml
+from cardan_router.flags import parse
+from hypothesis import given
+from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def config(*argv: str) -> Config:
+    """The configuration that a command line asks for."""
+    return parse(list(argv)).load()
+
+
+def test_two_endpoints_on_the_command_line_are_enough() -> None:
+    found = config("--endpoint", "http://127.0.0.1:1/", "--endpoint", "http://127.0.0.1:2")
+    assert [endpoint.url for endpoint in found.endpoints] == [
+        "http://127.0.0.1:1",
+        "http://127.0.0.1:2",
+    ]
+    assert found.listen == "127.0.0.1:8080"
+    assert isinstance(found.policy, DualMap)
+    found.check_complete()
+
+
+def test_nothing_to_route_to_is_an_error_that_says_what_to_do() -> None:
+    with pytest.raises(ConfigError, match="--endpoint URL"):
+        config().check_complete()
+
+
+def test_a_file_says_the_same_as_flags(tmp_path: Path) -> None:
+    path = tmp_path / "cardan.yaml"
+    path.write_text(
+        "listen: 127.0.0.1:0\n"
+        "endpoints: [http://127.0.0.1:1, {url: 'http://127.0.0.1:2', name: b, engine: sglang}]\n"
+        "policy: {type: dualmap, d: 3}\n"
+        "slo: {ttft_ms: 250}\n"
+        "api_keys: keys.txt\n"
+    )
+    from_file = config("--config", str(path))
+    assert from_file.endpoints[1] == Endpoint(
+        url="http://127.0.0.1:2", name="b", engine=EngineKind.SGLANG
+    )
+    from_flags = config(
+        *("--listen", "127.0.0.1:0", "--policy-option", "d=3", "--slo-ttft-ms", "250"),
+        *("--api-keys", "keys.txt"),
+    )
+    assert msgspec.structs.replace(from_file, endpoints=()) == from_flags
+
+
+def test_flags_win_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "cardan.yaml"
+    path.write_text("listen: 127.0.0.1:1\nslo: {ttft_ms: 250, models: {m: 100}}\nworkers: 2\n")
+    found = config("--config", str(path), "--listen", "127.0.0.1:9", "--slo-ttft-ms", "300")
+    assert found.listen == "127.0.0.1:9"
+    assert found.workers == 2
+    assert found.slo.ttft_s("m") == 0.1
+    assert found.slo.ttft_s("other") == 0.3
+
+
+def test_another_policy_on_the_command_line_takes_no_option_of_the_files_policy(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "cardan.yaml"
+    path.write_text("policy: {type: dualmap, d: 3}\n")
+    assert config("--config", str(path), "--policy", "round-robin").policy == RoundRobin()
+    assert config("--config", str(path), "--policy-option", "theta=1.0").policy == DualMap(
+        d=3, theta=1.0
+    )
+
+
+def test_a_policy_may_be_just_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "cardan.yaml"
+    path.write_text("policy: round-robin\n")
+    assert config("--config", str(path)).policy == RoundRobin()
+
+
+def test_any_leaf_can_be_set_by_its_path() -> None:
+    found = config("--set", "fleet.health.probe_interval_s=0.25", "--set", "log.access=off")
+    assert found.fleet.health.probe_interval_s == 0.25
+    assert found.log.access == "off"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("listne: x", "unknown field `listne`"),
+        ("policy: {type: dualmp}", r"Invalid value 'dualmp' - at `\$.policy.type`"),
+        ("policy: {type: dualmap, dd: 2}", r"unknown field `dd` - at `\$.policy`"),
+        ("policy: {type: dualmap, d: 0}", r">= 1 - at `\$.policy.d`"),
+        ("slo: {ttft_ms: -1}", r"> 0.* - at `\$.slo.ttft_ms`"),
+        ("slo: {models: {m: fast}}", r"\$.slo.models\[...\]"),
+        ("workers: two", r"\$.workers"),
+        ("listen: nowhere", "'nowhere' is not HOST:PORT"),
+        ("grpc: 127.0.0.1:70000", "grpc: .* no port 70000"),
+        ("tls: {cert: a.pem}", r"both or none - at `\$.tls`"),
+        ("endpoints: ['http://h:1', 'http://h:1/']", "two endpoints are called 'http://h:1'"),
+        ("endpoints: ['http://h:1/v1']", "has a path"),
+        ("endpoints: ['h:1']", "is not http://HOST:PORT"),
+        ("endpoints: ['http://u:p@h:1']", "no user or password"),
+        ("endpoints: [{url: 'http://h:1', weight: 0}]", "weight must be positive"),
+        ("endpoints: [{url: 'http://h:1', engin: vllm}]", r"`engin` - at `\$.endpoints\[0\]`"),
+        ("fleet: {block_tokens: 16}", "must be equal"),
+        ("listen: a\nlisten: b", ":2:1: the key 'listen' is there twice"),
+        ("a: [", ":2:1: "),
+        ("- a", "a mapping is expected, not list"),
+        ("listen: \x07", "not YAML"),
+    ],
+)
+def test_a_mistake_fails_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text + "\n")
+    with pytest.raises(ConfigError, match=message) as caught:
+        config("--config", str(path))
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--listn", "x"], "--listn"),
+        (["--workers", "0"], r"\$.workers"),
+        (["--workers", "x"], r"\$.workers"),
+        (["--policy", "dualmp"], "dualmp"),
+        (["--policy-option", "d"], "NAME=VALUE"),
+        (["--set", "listen.x=1", "--listen", "h:1"], "listen is not a section"),
+        (["--config", "/no/such/file"], "/no/such/file: No such file"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_a_sentence(argv: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config(*argv)
+
+
+@pytest.mark.parametrize("policy", get_args(AnyPolicy))
+def test_what_is_printed_can_be_fed_back(policy: type[Any], tmp_path: Path) -> None:
+    made = config(
+        *("--endpoint", "http://[::1]:9001", "--policy", str(policy.__struct_config__.tag)),
+        *("--set", "slo.models={'yes': 100}", "--grpc", "[::1]:0", "--seed", "7"),
+    )
+    path = tmp_path / "printed.yaml"
+    path.write_text(dump(made))
+    assert config("--config", str(path)) == made
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("127.0.0.1:80", "127.0.0.1", 80),
+        ("[::1]:0", "::1", 0),
+        (":8080", "0.0.0.0", 8080),
+        ("localhost:65535", "localhost", 65535),
+    ],
+)
+def test_addresses_are_read(text: str, host: str, port: int) -> None:
+    assert parse_address(text) == (host, port)
+
+
+@pytest.mark.parametrize("text", ["", "80", "h:", "h:-1", "h:65536", "::1:80", "[::1:80", "h:٣"])
+def test_other_texts_are_no_addresses(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\S"):
+        parse_address(text)
+
+
+@given(st.text(max_size=200))
+def test_no_text_makes_the_reader_fail_in_another_way(text: str) -> None:
+    try:
+        document = parse_yaml(text, "x")
+        if isinstance(document, dict):
+            decode(document, "x")
+        decode_endpoints(document, "x")
+    except ConfigError:
+        pass
+
+
+def test_a_reload_keeps_what_only_a_restart_changes_and_names_it() -> None:
+    running = Config(listen="127.0.0.1:1", workers=2)
+    wanted = Config(listen="127.0.0.1:2", workers=2, policy=RoundRobin())
+    kept, refused = keep_fixed(running, wanted)
+    assert refused == ["listen"]
+    assert kept == Config(listen="127.0.0.1:1", workers=2, policy=RoundRobin())
+
+
+def test_help_is_short_and_names_every_plain_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) <= 50
+    for flag in ("--endpoint", "--listen", "--grpc", "--policy", "--config", "--print-config"):
+        assert flag in text
+
+
+def test_the_printed_configuration_is_plain_yaml() -> None:
+    assert yaml.safe_load(dump(Config()))["policy"]["type"] == "dualmap"

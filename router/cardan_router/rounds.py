@@ -1,0 +1,109 @@
+"""Visiting every endpoint again and again: each on its own schedule, never too many at once.
+
+Probe and scrape are both this. A visit returns after how many seconds it wants to be made again;
+the round adds jitter, so that a thousand endpoints that joined together drift apart, and stretches
+the times where the fleet is so large that visits would cost more than they tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from random import Random
+
+    from cardan.fleet import EndpointState, Fleet
+
+log = logging.getLogger(__name__)
+
+Visit = "Callable[[EndpointState], Awaitable[float]]"
+
+# How often the schedule is looked at: a new endpoint waits at most so long for its first visit.
+LOOK_S = 0.05
+JITTER = 0.1
+# After a visit that raised something unforeseen.
+AFTER_BUG_S = 5.0
+
+
+class _Entry:
+    """One endpoint's place in the schedule."""
+
+    __slots__ = ("due_at", "state", "task")
+
+    def __init__(self, state: EndpointState, due_at: float) -> None:
+        self.state = state
+        self.due_at = due_at
+        self.task: asyncio.Task[None] | None = None
+
+
+class Rounds:
+    """Runs `visit` for every endpoint of a fleet."""
+
+    def __init__(
+        self,
+        name: str,
+        fleet: Fleet,
+        visit: Callable[[EndpointState], Awaitable[float]],
+        rng: Random,
+        *,
+        max_concurrent: int,
+        max_per_s: float,
+    ) -> None:
+        self.name = name
+        self.max_concurrent = max_concurrent
+        self.max_per_s = max_per_s
+        self._fleet = fleet
+        self._visit = visit
+        self._rng = rng
+        self._entries: dict[str, _Entry] = {}
+        self._in_air = 0
+
+    async def run(self) -> None:
+        """For ever; cancelling it cancels the visits in the air."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                self._follow_fleet(loop.time())
+                self._start_due(loop.time())
+                await asyncio.sleep(LOOK_S)
+        finally:
+            for entry in self._entries.values():
+                if entry.task is not None:
+                    entry.task.cancel()
+            self._entries.clear()
+
+    def _follow_fleet(self, now: float) -> None:
+        endpoints = self._fleet.endpoints
+        for id_, entry in list(self._entries.items()):
+            if endpoints.get(entry.state.id) is not entry.state:
+                if entry.task is not None:
+                    entry.task.cancel()
+                del self._entries[id_]
+        for id_, state in endpoints.items():
+            if id_ not in self._entries:
+                self._entries[id_] = _Entry(state, now)
+
+    def _start_due(self, now: float) -> None:
+        due = [entry for entry in self._entries.values() if not entry.task and now >= entry.due_at]
+        due.sort(key=lambda entry: entry.due_at)  # who has waited longest, or some never would
+        for entry in due[: max(0, self.max_concurrent - self._in_air)]:
+            self._in_air += 1
+            entry.task = asyncio.get_running_loop().create_task(
+                self._run_one(entry), name=f"cardan:{self.name}:{entry.state.id}"
+            )
+
+    async def _run_one(self, entry: _Entry) -> None:
+        wait_s = AFTER_BUG_S
+        try:
+            wait_s = await self._visit(entry.state)
+        except Exception:  # one endpoint's visit must not end the others'
+            log.exception("%s of %s failed", self.name, entry.state.id)
+        finally:
+            self._in_air -= 1
+            entry.task = None
+            spread = 1.0 + JITTER * (2.0 * self._rng.random() - 1.0)
+            floor_s = len(self._entries) / self.max_per_s
+            entry.due_at = asyncio.get_running_loop().time() + max(wait_s, floor_s) * spread

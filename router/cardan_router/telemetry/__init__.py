@@ -1,0 +1,9 @@
+"""Telemetry: metrics as data, one record for each request, and what the process is doing now."""
+
+from __future__ import annotations
+
+from cardan_router.telemetry.present import Present
+from cardan_router.telemetry.recorder import ObservedScheduler, RequestRecorder
+from cardan_router.telemetry.registry import Registry, Snapshot
+
+__all__ = ["ObservedScheduler", "Present", "Registry", "RequestRecorder", "Snapshot"]

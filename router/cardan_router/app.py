@@ -1,0 +1,397 @@
+"""One gateway process, put together: the only place where its parts meet.
+
+`App` builds everything from one `Config`, spawns every long-lived task under a supervisor, and
+ends in order: not ready at once, what runs may finish, then the rest. A reload builds a new
+configuration in full before any of it takes effect; a bad one changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import random
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvloop
+from cardan.errors import CardanError
+from cardan.fleet import Fleet
+from cardan.policies.base import Needs
+
+from cardan_router import logs
+from cardan_router.access_log import FLUSH_EVERY_S, AccessLog
+from cardan_router.admin import Admin
+from cardan_router.clock import monotonic
+from cardan_router.config import keep_fixed
+from cardan_router.discovery import FileSource, Membership
+from cardan_router.fetch import Fetcher
+from cardan_router.front import FrontDoors
+from cardan_router.gateway import Gateway
+from cardan_router.keys import KeyRing, read_keys
+from cardan_router.probe import Prober
+from cardan_router.readiness import Readiness
+from cardan_router.rounds import Rounds
+from cardan_router.scrape import Scraper
+from cardan_router.supervise import Supervisor
+from cardan_router.telemetry import ObservedScheduler, Present, Registry, RequestRecorder, metrics
+from cardan_router.tls import make_context
+from cardan_router.workers import Board, Published
+from cardan_router.workers.board import PUBLISH_EVERY_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cardan.fleet import EndpointState
+
+    from cardan_router.config import Config
+    from cardan_router.flags import Invocation
+    from cardan_router.telemetry.registry import Spec
+    from cardan_router.workers import WorkerSlot
+
+log = logging.getLogger(__name__)
+
+# Ramps rise in steps of three seconds, models come and go with probes: once a second is plenty.
+TICK_S = 1.0
+# Requests make garbage but no cycles worth the name; looking for some every 700 objects is a few
+# per cent of the CPU. What is alive after the start never dies and is taken out of the search.
+GC_THRESHOLD = (20_000, 20, 50)
+# What a shell says of a process that SIGTERM ended.
+SECOND_SIGNAL_STATUS = 128 + signal.SIGTERM
+
+
+class App:
+    """A gateway from its configuration to its end."""
+
+    def __init__(self, invocation: Invocation, config: Config, slot: WorkerSlot | None) -> None:
+        self.config = config
+        self._invocation = invocation
+        self._slot = slot
+        self._rng = random.Random(config.seed)
+        self._stop_asked = asyncio.Event()
+        self._stops = 0
+        self.registry = Registry(metrics.ALL)
+        self._config_ok = True
+        self._board = Board(slot.folder, slot.name) if slot else None
+        self.supervisor = Supervisor(self._count(metrics.TASK_RESTARTS))
+        self._build()
+        self._bind_gauges()
+        self._adopt_predecessor()
+
+    def _build(self) -> None:
+        """Core, gateway, what looks after the fleet, what listens."""
+        config = self.config
+        self.fleet = Fleet(config.fleet)
+        self.scheduler = ObservedScheduler(
+            self.fleet, config.policy, self._rng, retry=config.retry, admission=config.admission
+        )
+        self.scheduler.observe_with(self.registry)
+        self.access_log = self._open_access_log(config)
+        self.recorder = RequestRecorder(
+            self.registry,
+            self.access_log,
+            (),
+            receipts=config.ui.receipts,
+            sample=config.log.access_sample,
+            rng=self._rng,
+        )
+        self.gateway = Gateway(
+            self.scheduler,
+            config.routing_key,
+            slo_ttft_s=config.slo.ttft_s,
+            keys=_read_keys(config),
+            recorder=self.recorder,
+            limits=config.limits,
+            timeouts=config.timeouts,
+            upstream=config.upstream,
+            clock=monotonic,
+        )
+        self.prober = Prober(
+            self.fleet, _fetcher(config), config.probe, monotonic, self._count(metrics.PROBES)
+        )
+        self.scraper = Scraper(
+            _fetcher(config), config.scrape, monotonic, self._count(metrics.SCRAPES)
+        )
+        self.scraper.enabled = _wants_scrape(config)
+        self.membership = Membership(self.fleet, monotonic, self._endpoints_left)
+        self.file_source = self._file_source(config)
+        self.readiness = Readiness(
+            self.fleet, self.prober.joined, lambda: self.gateway.draining, monotonic
+        )
+        self.present = Present(self.registry, self.scheduler, self.prober.joined, monotonic)
+        self.admin = Admin(
+            self.gateway, self.registry, self.recorder, self.present, self.readiness, self._board
+        )
+        shared = self._slot.addresses if self._slot else None
+        self.doors = FrontDoors(self.gateway, self.admin, self.readiness, config, shared)
+
+    def _bind_gauges(self) -> None:
+        self.present.one(metrics.CLIENTS, lambda: self.doors.connections)
+        self.present.one(metrics.READY, lambda: float(self.readiness.look().ready))
+        self.present.one(metrics.CONFIG_OK, lambda: float(self._config_ok))
+
+    def _adopt_predecessor(self) -> None:
+        """A worker that replaces another counts on where that one stopped."""
+        before = self._board.predecessor() if self._board else None
+        if before is not None:
+            self.registry.adopt(before.snapshot)
+
+    # -- running ----------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """From the first endpoint to the last answer; the process's exit status."""
+        self._handle_signals()
+        self.membership.report("config", self.config.endpoints)
+        if self.file_source is not None:
+            self.file_source.load()
+        await self.doors.open()
+        self._spawn()
+        if self._slot is None or self._slot.announces:
+            self.doors.announce()
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLD)
+        await self._stop_asked.wait()
+        await self._end()
+        return 0
+
+    def _spawn(self) -> None:
+        """Every long-lived task of the process."""
+        config, spawn = self.config, self.supervisor.spawn
+        probe, scrape = config.probe, config.scrape
+        probes = Rounds(
+            *("probe", self.fleet, self.prober.visit, self._rng),
+            max_concurrent=probe.max_concurrent,
+            max_per_s=probe.max_per_s,
+        )
+        scrapes = Rounds(
+            *("scrape", self.fleet, self.scraper.visit, self._rng),
+            max_concurrent=scrape.max_concurrent,
+            max_per_s=float("inf"),
+        )
+        spawn("sweep", self.gateway.run)
+        spawn("probe", probes.run)
+        spawn("tick", self._tick)
+        spawn("access-log", self._flush_access_log)
+        spawn("readiness", self.doors.follow_readiness)
+        spawn("discovery-file", self._watch_file)
+        if self._slot is None or self._slot.number == 0:
+            spawn("scrape", scrapes.run)
+        if self._board is not None:
+            spawn("board", self._share)
+
+    async def _end(self) -> None:
+        grace_s = self.config.shutdown.grace_s
+        log.info("stopping: %d requests may finish within %g s", len(self.gateway.flights), grace_s)
+        self.gateway.draining = True
+        finished, _ = await asyncio.gather(
+            self.gateway.shutdown(grace_s), self.doors.close(grace_s)
+        )
+        if not finished:
+            log.warning("requests were still running after %g s and have been cut", grace_s)
+        if self._board is not None:
+            self._publish(self._board)
+        await self.supervisor.close()
+        self.access_log.close()
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+
+    def stop(self) -> None:
+        """End in peace; asked twice, end at once."""
+        self._stops += 1
+        if self._stops > 1:
+            log.warning("stopped at once")
+            self.access_log.close()
+            sys.stderr.flush()
+            os._exit(SECOND_SIGNAL_STATUS)
+        self._stop_asked.set()
+
+    # -- reload -----------------------------------------------------------------------------------
+
+    def reload(self) -> None:
+        """Read the configuration, keys and certificates again; what runs goes on."""
+        try:
+            self._take(self._invocation.load())
+        except (CardanError, OSError) as error:
+            self._config_ok = False
+            self._count(metrics.RELOADS)("failed")
+            log.error("reload: %s; the last good configuration stays in force", error)  # noqa: TRY400
+            return
+        self._config_ok = True
+        self._count(metrics.RELOADS)("ok")
+
+    def _take(self, wanted: Config) -> None:
+        """Check all of it, then change all of it."""
+        wanted.check_complete()
+        running = self.config
+        config, refused = keep_fixed(running, wanted)
+        keys = _read_keys(config)
+        file_source = self._file_source(config)
+        if file_source is not None:
+            file_source.read()
+        self.doors.reload_certificates(config.tls)
+        access_log = self.access_log
+        if config.log.access != running.log.access:
+            access_log = self._open_access_log(config)
+        for name in refused:
+            log.warning("reload: %s has changed; that takes a restart", name)
+        logs.configure(config.log)
+        self.config = config
+        self._put_in_force(config, keys)
+        self._swap_access_log(access_log)
+        self.file_source = file_source
+        self.membership.report("config", config.endpoints)
+        if file_source is None:
+            self.membership.report("file", ())
+        else:
+            file_source.load()
+        log.info("reload: done")
+
+    def _put_in_force(self, config: Config, keys: KeyRing | None) -> None:
+        self.scheduler.reconfigure(config.policy, config.retry, config.admission)
+        self.gateway.reconfigure(
+            config.routing_key,
+            slo_ttft_s=config.slo.ttft_s,
+            keys=keys,
+            limits=config.limits,
+            timeouts=config.timeouts,
+            upstream=config.upstream,
+        )
+        self.prober.reconfigure(config.probe, _fetcher(config))
+        scrapes = _wants_scrape(config)
+        self.scraper.reconfigure(config.scrape, _fetcher(config), enabled=scrapes)
+        self.recorder.sample = config.log.access_sample
+
+    def _swap_access_log(self, fresh: AccessLog) -> None:
+        old, self.access_log = self.access_log, fresh
+        self.recorder.access_log = fresh
+        if old is fresh:
+            fresh.reopen()
+        else:
+            old.close()
+
+    # -- tasks ------------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        while True:
+            self.fleet.tick(monotonic())
+            self.recorder.use_models(frozenset(self.fleet.models()))
+            await asyncio.sleep(TICK_S)
+
+    async def _flush_access_log(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_EVERY_S)
+            self.access_log.flush()
+
+    async def _watch_file(self) -> None:
+        while True:
+            await asyncio.sleep(self.config.discovery.poll_s)
+            if self.file_source is not None:
+                self.file_source.poll()
+
+    async def _share(self) -> None:
+        """Publish what other workers want to know, and learn from the one that scrapes."""
+        board = self._board
+        while board is not None:
+            self._publish(board)
+            if self._slot is not None and self._slot.number != 0:
+                for published in board.others():
+                    self._learn(published)
+            await asyncio.sleep(PUBLISH_EVERY_S)
+
+    def _publish(self, board: Board) -> None:
+        board.publish(
+            Published(
+                board.worker,
+                monotonic(),
+                self.admin.snapshot(),
+                self.admin.receipts(),
+                {
+                    state.id: state.metrics
+                    for state in self.fleet.endpoints.values()
+                    if state.metrics is not None
+                },
+            )
+        )
+
+    def _learn(self, published: Published) -> None:
+        for state in self.fleet.endpoints.values():
+            found = published.metrics.get(state.id)
+            if found is not None and (state.metrics is None or found.at > state.metrics.at):
+                state.observe(found)
+
+    # -- small parts ------------------------------------------------------------------------------
+
+    def _endpoints_left(self, gone: list[EndpointState]) -> None:
+        self.prober.forget(gone)
+        self.gateway.endpoints_left(gone)
+        ids = {str(state.id) for state in gone} - set(self.fleet.endpoints)
+        self.registry.forget("endpoint", ids)
+
+    def _count(self, spec: Spec) -> Callable[[str], None]:
+        """Counts in a metric with one label."""
+        counter = self.registry.counter(spec)
+        return lambda value: counter.add((value,))
+
+    def _open_access_log(self, config: Config) -> AccessLog:
+        dropped = self.registry.counter(metrics.LOG_DROPPED)
+        return AccessLog(config.log.access, lambda: dropped.add(()))
+
+    def _file_source(self, config: Config) -> FileSource | None:
+        if not config.discovery.file:
+            return None
+        loads = self.registry.counter(metrics.DISCOVERY)
+        return FileSource(
+            Path(config.discovery.file),
+            lambda endpoints: self.membership.report("file", endpoints),
+            lambda good: loads.add(("file", "ok" if good else "failed")),
+        )
+
+
+def _read_keys(config: Config) -> KeyRing | None:
+    return read_keys(Path(config.api_keys)) if config.api_keys else None
+
+
+def _fetcher(config: Config) -> Fetcher:
+    key = config.upstream.api_key
+    headers = (("authorization", f"Bearer {key}"),) if key else ()
+    return Fetcher(headers=headers, tls_ca=config.upstream.tls_ca)
+
+
+def _wants_scrape(config: Config) -> bool:
+    """Does anybody want to know what engines say of themselves?"""
+    if config.scrape.when == "auto":
+        return Needs.ENGINE_METRICS in config.policy.needs()
+    return config.scrape.when == "always"
+
+
+def check_files(config: Config) -> None:
+    """Read every file the configuration names; `ConfigError` if one is no good."""
+    config.check_complete()
+    _read_keys(config)
+    if config.tls.enabled:
+        make_context(config.tls)
+    if config.discovery.file:
+        path = Path(config.discovery.file)
+        FileSource(path, lambda _: None, lambda _: None).read()
+
+
+def run_process(invocation: Invocation, config: Config, slot: WorkerSlot | None = None) -> int:
+    """Run one gateway process to its end; returns the exit status."""
+
+    async def live() -> int:
+        return await App(invocation, config, slot).run()
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(live())
+    except CardanError as error:
+        sys.stderr.write(f"cardan router: {error}\n")
+        return 1

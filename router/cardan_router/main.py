@@ -1,0 +1,81 @@
+"""`cardan router`: the command line to a running gateway.
+
+Exit status: 0 after a graceful end, 1 when it cannot run (a taken port), 2 for a mistake in how it
+was called or configured.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from cardan.errors import CardanError, ConfigError
+
+from cardan_router import logs
+from cardan_router.config import parse_address
+from cardan_router.config_file import dump
+from cardan_router.flags import parse
+from cardan_router.keys import MIN_KEY_CHARS, hash_key
+
+if TYPE_CHECKING:
+    from cardan_router.config import Config
+    from cardan_router.flags import Invocation
+    from cardan_router.workers import WorkerSlot
+
+
+def main(argv: list[str]) -> int:
+    """Run the gateway until a signal ends it; returns the exit status."""
+    try:
+        invocation = parse(argv)
+        if invocation.hash_key:
+            return _print_hash()
+        config = invocation.load()
+        if invocation.print_config:
+            sys.stdout.write(dump(config))
+            return 0
+        return _run(invocation, config)
+    except ConfigError as error:
+        sys.stderr.write(f"cardan router: {error}\n")
+        return 2
+    except CardanError as error:
+        sys.stderr.write(f"cardan router: {error}\n")
+        return 1
+
+
+def _run(invocation: Invocation, config: Config) -> int:
+    from cardan_router.app import check_files, run_process
+
+    check_files(config)
+    logs.configure(config.log)
+    if config.workers == 1:
+        return run_process(invocation, config)
+    from cardan_router.sockets import port_of, reserve
+    from cardan_router.workers import run_workers
+
+    fields = [name for name in ("listen", "grpc", "admin") if getattr(config, name)]
+    wanted = {name: parse_address(getattr(config, name)) for name in fields}
+    held = {name: reserve(address) for name, address in wanted.items()}
+    addresses = {name: wanted[name]._replace(port=port_of(held[name])) for name in fields}
+
+    def run(slot: WorkerSlot) -> int:
+        return run_process(invocation, config, slot)
+
+    try:
+        return run_workers(config.workers, run, addresses, config.shutdown.grace_s)
+    finally:
+        for listener in held.values():
+            listener.close()
+
+
+def _print_hash() -> int:
+    """Read a key from standard input, so that it is in no history, and print its hash."""
+    if sys.stdin.isatty():
+        sys.stderr.write("key: ")
+        sys.stderr.flush()
+    key = sys.stdin.readline().strip()
+    if len(key) < MIN_KEY_CHARS:
+        raise ConfigError(
+            f"a key has at least {MIN_KEY_CHARS} characters; make one with `openssl rand -hex 24`"
+        )
+    sys.stdout.write(hash_key(key).hex() + "\n")
+    return 0

@@ -1,0 +1,62 @@
+"""May traffic be sent here? What `/readyz` and gRPC health answer.
+
+Ready once every endpoint that was known at the start has joined, or, when some do not answer, once
+one has and a moment has passed: a gateway that takes traffic with one engine of eight would bury
+it. From then on ready until it shuts down, even if all engines fail: then clients get a 503 that
+says so and may retry, where an unready gateway would only be a refused connection.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cardan.fleet import EndpointState, Fleet
+
+# Probes of engines that run take milliseconds; one that has not answered by then is not coming up
+# together with this gateway.
+PATIENCE_S = 3.0
+
+
+class Answer(NamedTuple):
+    """The verdict, and in words what is missing."""
+
+    ready: bool
+    reason: str
+
+
+class Readiness:
+    """Latches at the first time the fleet can serve."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        joined: Callable[[EndpointState], bool],
+        draining: Callable[[], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        self._fleet = fleet
+        self._joined = joined
+        self._draining = draining
+        self._clock = clock
+        self._since = clock()
+        self._latched = False
+
+    def look(self) -> Answer:
+        """As of now."""
+        if self._draining():
+            return Answer(False, "shutting down")
+        if self._latched:
+            return Answer(True, "")
+        states = list(self._fleet.endpoints.values())
+        missing = [state for state in states if not self._joined(state)]
+        if not states:
+            return Answer(False, "no endpoint is known")
+        if len(missing) == len(states):
+            return Answer(False, "no endpoint has answered yet")
+        if missing and self._clock() - self._since < PATIENCE_S:
+            return Answer(False, f"{len(missing)} of {len(states)} endpoints have not answered yet")
+        self._latched = True
+        return Answer(True, "")

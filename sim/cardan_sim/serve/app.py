@@ -35,6 +35,8 @@ _SGLANG_LOOKS_EVERY_S: Final = 5.0
 # An SGLang whose scheduler died is silent so long, then cuts everything.
 _SGLANG_SILENCE_S: Final = 5.0
 _BACKLOG: Final = 2048
+# aiohttp waits so long for what is open before it cuts it; 0 would wait for ever.
+_CUT_S: Final = 0.01
 
 
 async def serve(settings: Settings) -> None:
@@ -128,7 +130,7 @@ class EngineServer:
     async def close(self) -> None:
         """Cut every connection."""
         self._stop_accepting()
-        await self._http.shutdown(0)
+        await self._http.shutdown(_CUT_S)
 
     async def _drain_sglang(self) -> None:
         while True:

@@ -56,6 +56,7 @@ MAX_HELD_BYTES = 262_144
 # An error answer larger than this is passed on as it comes.
 MAX_ERROR_BYTES = 65_536
 
+_COLON = ord(":")
 _REFUSALS = frozenset({503, 429})
 
 # How much of the answer is known: nothing; a head that is held for its first event, its whole error
@@ -71,7 +72,8 @@ _PLAIN: Final = 5
 class Sink(Protocol):
     """Who takes the answer. Calls come in this order, and none after the last:
 
-    `head data* end` | `head data* cut` | `reject`.
+    `head data* end` | `head data* cut` | `reject`. Each call may be a packet on the wire, so the
+    last bytes come with the end where they are known to be the last.
     """
 
     def head(self, answer: AnswerHead, length: int | None) -> None:
@@ -82,8 +84,8 @@ class Sink(Protocol):
         """Bytes of the body, without framing; never empty."""
         ...
 
-    def end(self) -> None:
-        """The body is complete."""
+    def end(self, payload: bytes) -> None:
+        """The body is complete with these bytes, which may be none."""
         ...
 
     def cut(self, told: Told, message: str) -> None:
@@ -257,10 +259,7 @@ class Flight:
         now = self._gateway.clock()
         phase = self._phase
         if phase == _STREAM:
-            if payload[0] != 58:  # not a comment that keeps the connection alive
-                self._gateway.recorder.token_gap(now - self._last_at)
-            if b'"error"' in payload:
-                self._saw_error = self._saw_error or answers.has_error(payload)
+            self._watch_stream(payload, now)
             self._last_at = now
             self._pass(payload)
         elif phase == _PLAIN:
@@ -278,17 +277,22 @@ class Flight:
                 self._begin(now, _PLAIN)
                 self._pass_held()
 
-    def on_end(self) -> None:
-        """The answer is complete; its connection is no longer this flight's."""
+    def on_end(self, payload: bytes) -> None:
+        """The answer is complete with this; its connection is no longer this flight's."""
         self._connection = None
         now = self._gateway.clock()
-        if self._phase == _HELD_ERROR:
-            self._end_with_error(now)
-            return
-        if self._phase < _STREAM:
-            self._begin(now, _PLAIN)
-            self._pass_held()
-        self._complete(now)
+        phase = self._phase
+        if phase == _STREAM and payload:
+            self._watch_stream(payload, now)
+        elif phase < _STREAM:
+            payload = self._held + payload
+            if phase == _HELD_ERROR:
+                self._end_with_error(payload, now)
+                return
+            if phase == _HELD_STREAM and self._is_refused_by(payload, now):
+                return
+            self._begin(now, _STREAM if phase == _HELD_STREAM else _PLAIN)
+        self._complete(payload, now)
 
     def on_lost(self, failure: Failure) -> None:
         """The connection broke; it is no longer this flight's."""
@@ -336,19 +340,31 @@ class Flight:
             connection.discard()
         self._fail(failure, now)
 
+    def _watch_stream(self, payload: bytes, now: Monotonic) -> None:
+        if payload[0] != _COLON:  # not a comment that keeps the connection alive
+            self._gateway.recorder.token_gap(now - self._last_at)
+        if b'"error"' in payload:
+            self._saw_error = self._saw_error or answers.has_error(payload)
+
     def _look_at_stream(self, now: Monotonic) -> None:
-        event = answers.first_event(self._held)
-        if event is None and len(self._held) < MAX_HELD_BYTES:
+        held = self._held
+        if answers.first_event(held) is None and len(held) < MAX_HELD_BYTES:
             return
-        failure = None
-        if event is not None and b'"error"' in event:
-            failure = answers.failure_of_event(event)
-            self._saw_error = answers.has_error(self._held)
-        if failure is None:
+        if not self._is_refused_by(held, now):
             self._begin(now, _STREAM)
             self._pass_held()
-        else:
-            self._refused(failure, now)
+
+    def _is_refused_by(self, held: bytes, now: Monotonic) -> bool:
+        """Does the first event say: not here? Then it has been tried elsewhere."""
+        event = answers.first_event(held)
+        if event is None or b'"error"' not in event:
+            return False
+        failure = answers.failure_of_event(event)
+        if failure is None:
+            self._saw_error = answers.has_error(held)
+            return False
+        self._refused(failure, now)
+        return True
 
     def _begin(self, now: Monotonic, phase: int) -> None:
         """The client gets its first byte: nothing is tried again from here on."""
@@ -364,42 +380,45 @@ class Flight:
         self._sink.head(answer, answer.length if answer.length >= 0 else None)
 
     def _pass(self, payload: bytes) -> None:
+        self._count(payload)
+        self._sink.data(payload)
+
+    def _count(self, payload: bytes) -> None:
         size = len(payload)
         self.reads += 1
         self.bytes_out += size
         self._tail.append(payload if size <= TAIL_BYTES else payload[-TAIL_BYTES:])
-        self._sink.data(payload)
 
     def _pass_held(self) -> None:
         held, self._held = self._held, b""
         if held:
             self._pass(held)
 
-    def _complete(self, now: Monotonic) -> None:
+    def _complete(self, payload: bytes, now: Monotonic) -> None:
+        if payload:
+            self._count(payload)
         self.usage = answers.usage_in(self._tail)
         outcome = _outcome(self.status)
         if self._saw_error:
             outcome = Outcome.ENGINE_ERROR
         self.exchange.ended(outcome, now, self.usage)
-        self._sink.end()
+        self._sink.end(payload)
         self._finish(now)
 
-    def _end_with_error(self, now: Monotonic) -> None:
+    def _end_with_error(self, body: bytes, now: Monotonic) -> None:
         """An engine's error, whole: it may still be a way of dying; else it is the answer."""
         answer = self._answer
-        failure = answers.failure_of_error(self._held)
+        failure = answers.failure_of_error(body)
         if failure is not None:
             self._fail(failure, now)
         elif answer is not None:
-            told = ENGINE_ERROR._replace(status=answer.status)
-            self._held = answers.nested_error(self._held, told)
+            body = answers.nested_error(body, ENGINE_ERROR._replace(status=answer.status))
             self.status = answer.status
+            self._count(body)
             headers = {**answer.headers, "content-type": "application/json"}
-            length = len(self._held)
             self.exchange.ended(_outcome(answer.status), now)
-            self._sink.head(AnswerHead(answer.status, headers, length, keep_alive=True), length)
-            self._pass_held()
-            self._sink.end()
+            self._sink.head(AnswerHead(answer.status, headers, len(body)), len(body))
+            self._sink.end(body)
             self._finish(now)
 
     def _fail(self, failure: Failure, now: Monotonic) -> None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from cardan_router.rejections import Told
     from cardan_router.wire.heads import AnswerHead, RequestHead
 
+# Up to here copying a payload behind its head costs less than writing two buffers.
+JOIN_BYTES = 16_384
+
 
 class Answer:
     """The answer to one request at a time of one connection: a `cardan_router.flight.Sink`.
@@ -41,6 +44,7 @@ class Answer:
         "_minor",
         "_origin",
         "_transport",
+        "_unsent",
         "close",
         "flight",
         "request_id",
@@ -59,6 +63,7 @@ class Answer:
         self._is_sized = True
         self._is_bodiless = False
         self._is_events = False
+        self._unsent = b""
 
     def prepare(self, head: RequestHead, request_id: str) -> None:
         """A request's head is there: what its answer must look like follows from it."""
@@ -109,24 +114,24 @@ class Answer:
             lines += "transfer-encoding: chunked\r\n"
         else:  # an HTTP/1.0 client takes the end of the connection for the end of the body
             self.close = True
-        self._transport.write(self._head(answer.status, lines))
+        self._unsent = self._head(answer.status, lines)
 
     def data(self, payload: bytes) -> None:
         """See `Sink`."""
-        self._transport.write(chunk(payload) if self._chunked else payload)
+        self._write(chunk(payload) if self._chunked else payload)
 
-    def end(self) -> None:
+    def end(self, payload: bytes) -> None:
         """See `Sink`."""
         if self._chunked:
-            self._transport.write(LAST_CHUNK)
+            payload = chunk(payload) + LAST_CHUNK if payload else LAST_CHUNK
+        self._write(payload)
         self._connection.answered()
 
     def cut(self, told: Told, message: str) -> None:
         """See `Sink`. An error event where the client reads events, else a broken connection."""
         if self._is_events and not self._is_sized:
             event = errors.event_of(told, message, self._api)
-            self.data(event)
-            self.end()
+            self.end(event)
         else:
             self._connection.break_off(reset=not self._is_sized and not self._chunked)
 
@@ -140,6 +145,14 @@ class Answer:
             headers += (("x-cardan-explain", orjson.dumps(receipt(flight)).decode()),)
         param = "model" if of_reject(reject).code == "model_not_found" else None
         self.refuse(of_reject(reject), reject.message, param, headers)
+
+    def _write(self, payload: bytes) -> None:
+        """Write, with the head if it is still to be sent: every write is a packet and a call."""
+        head, self._unsent = self._unsent, b""
+        if len(payload) <= JOIN_BYTES:
+            self._transport.write(head + payload)
+        else:
+            self._transport.writelines((head, payload) if head else (payload,))
 
     def _head(self, status: int, lines: str) -> bytes:
         server = self._connection.server

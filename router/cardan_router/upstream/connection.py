@@ -148,7 +148,7 @@ class EngineConnection(asyncio.Protocol):
         if flight is None:
             return
         if state == _UNTIL_CLOSE and exc is None:
-            flight.on_end()
+            flight.on_end(b"")
         elif state == _HEAD and self._uses > 1 and not self._buffer:
             flight.on_lost(Failure.STALE)
         else:
@@ -179,8 +179,8 @@ class EngineConnection(asyncio.Protocol):
         self._expect_body(answer.length)
         if self._flight is not None:
             self._flight.on_head(answer)
-        if self._state == _SIZED and not self._left:
-            self._complete()
+        if self._state == _SIZED and not self._left and not rest:
+            self._complete(b"")
         elif rest:
             self.data_received(rest)
 
@@ -195,14 +195,15 @@ class EngineConnection(asyncio.Protocol):
             self._left = length
 
     def _sized(self, data: bytes) -> None:
-        extra = len(data) - self._left
-        if extra > 0:
+        left = self._left - len(data)
+        self._left = left
+        if left > 0:
+            self._give(data)
+        elif left == 0:
+            self._complete(data)
+        else:
             self._keep = False
-            data = data[: self._left]
-        self._left -= len(data)
-        self._give(data)
-        if not self._left:
-            self._complete()
+            self._complete(data[:left])
 
     def _chunked(self, data: bytes) -> None:
         chunks = self._chunks
@@ -213,13 +214,13 @@ class EngineConnection(asyncio.Protocol):
         except ChunkError:
             self._broken()
             return
-        if payload:
-            self._give(payload)
-        if chunks.done and self._state == _CHUNKS:
+        if chunks.done:
             self._chunks = None
             if chunks.rest:
                 self._keep = False
-            self._complete()
+            self._complete(payload)
+        elif payload:
+            self._give(payload)
 
     def _give(self, payload: bytes) -> None:
         if self._flight is not None:
@@ -229,10 +230,8 @@ class EngineConnection(asyncio.Protocol):
         if self._discarded > MAX_DISCARDED_BYTES:
             self.abandon()
 
-    def _complete(self) -> None:
+    def _complete(self, payload: bytes) -> None:
         """The answer ended: the connection first, so that whatever follows may use it again."""
-        if self._state == _CLOSED:
-            return
         flight, self._flight = self._flight, None
         transport = self._transport
         # An engine may answer before it has read all: what is not written yet must not be.
@@ -243,7 +242,7 @@ class EngineConnection(asyncio.Protocol):
         else:
             self.abandon()
         if flight is not None:
-            flight.on_end()
+            flight.on_end(payload)
 
     def _broken(self) -> None:
         flight = self._flight

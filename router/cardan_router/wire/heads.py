@@ -68,7 +68,9 @@ class AnswerHead:
 
     __slots__ = ("headers", "keep_alive", "length", "status")
 
-    def __init__(self, status: int, headers: Headers, length: int, *, keep_alive: bool) -> None:
+    def __init__(
+        self, status: int, headers: Headers, length: int, *, keep_alive: bool = True
+    ) -> None:
         self.status = status
         self.headers = headers
         self.length = length

@@ -55,7 +55,7 @@ class Boundary:
         self._rng = random.Random(context.settings.seed)
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Never raises but for a client that left."""
+        """Never raises; a client that leaves cancels it."""
         context = self._context
         call = Call(context, request, None)
         key = (request.path, request.method)
@@ -68,7 +68,7 @@ class Boundary:
         except ApiError as error:
             response = self._refuse(call, error)
         except ConnectionError:
-            raise
+            response = call.raw()  # to nobody: the connection is gone, cut by a fault or its client
         except Exception as error:  # noqa: BLE001 - the request boundary: a bug is a 500, not a hang
             _LOG.exception("%s %s", request.method, request.path, exc_info=error)
             response = self._refuse(
@@ -145,7 +145,7 @@ class Boundary:
             faults.close(call.request.transport, faults.BROKEN_HEAD if fault.broken_head else b"")
         if call.record is not None:
             call.record.outcome = "error"
-        raise ConnectionResetError("cut by a fault")
+        raise faults.CutError
 
     def _check_key(self, call: Call) -> None:
         settings = self._context.settings

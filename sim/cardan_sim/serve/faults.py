@@ -53,6 +53,10 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exit: bool = False
 
 
+class CutError(ConnectionResetError):
+    """A fault has cut the connection: there is nobody left to answer."""
+
+
 def read_faults(raw: bytes, current: Faults | None) -> Faults:
     """Faults from a JSON body: all of them, or changes to `current`.
 

@@ -73,6 +73,8 @@ async def _generate(
     created = int(time.time())
     reply = context.make.begin(ask, call.headers, context.engine.vocabulary, created)
     _note(call, ask, reply)
+    if context.make.name == "sglang" and reply.id in context.rids:
+        raise ApiError(400, f"Duplicate request ID detected: {reply.id}")
     _check_poison(context, ask)
     try:
         feed = context.pump.open(_sequences(context, ask), streamed=ask.stream)
@@ -83,7 +85,10 @@ async def _generate(
         if ask.stream:
             return await _stream(context, call, reply, feed)
         return await _whole(context, call, reply, feed)
-    except asyncio.CancelledError:
+    except faults.CutError:
+        _outcome(call, "error")
+        raise
+    except (asyncio.CancelledError, ConnectionError):
         _outcome(call, "left")
         raise
     finally:
@@ -284,4 +289,4 @@ class _Writer:
         limit = self._context.faults.cut_after_tokens
         if limit is not None and self._tokens >= limit:
             faults.reset(self._call.request.transport)
-            raise ConnectionResetError("cut by a fault")
+            raise faults.CutError

@@ -35,7 +35,7 @@ async def test_a_running_stream_is_aborted_at_once(make: str) -> None:
             await wire.head()
             await wire.chunk()
             assert alive(server) == 1
-        await until(lambda: alive(server) == 0, "the abort", 1.0)
+        await until(lambda: alive(server) == 0, "the abort", 3.0)
         assert server.context.engine.stats.finished["abort"] == 1
         assert server.context.records.last[-1].outcome == "left"
 
@@ -46,7 +46,7 @@ async def test_half_closing_is_leaving(make: str) -> None:
         await wire.send("POST", CHAT, long(stream=True))
         await wire.head()
         wire.writer.write_eof()
-        await until(lambda: alive(server) == 0, "the abort", 1.0)
+        await until(lambda: alive(server) == 0, "the abort", 3.0)
         rest = await wire.reader.read()
         assert b"[DONE]" not in rest
 
@@ -56,7 +56,7 @@ async def test_vllm_notices_at_once_that_the_client_of_a_whole_answer_left() -> 
         async with connect(server.url) as wire:
             await wire.send("POST", CHAT, long())
             await until(lambda: alive(server) == 1, "the request to run")
-        await until(lambda: alive(server) == 0, "the abort", 1.0)
+        await until(lambda: alive(server) == 0, "the abort", 3.0)
 
 
 async def test_a_queued_request_leaves_the_queue() -> None:
@@ -65,21 +65,20 @@ async def test_a_queued_request_leaves_the_queue() -> None:
         async with connect(server.url) as queued:
             await queued.send("POST", CHAT, long(stream=True))
             await until(lambda: server.context.engine.waiting == 1, "the queue")
-        await until(lambda: server.context.engine.waiting == 0, "the abort", 1.0)
+        await until(lambda: server.context.engine.waiting == 0, "the abort", 3.0)
         assert server.context.engine.running == 1
 
 
 async def test_sglang_polls_for_the_client_of_a_whole_answer() -> None:
     """Every 4 s on the engine's clock; here that clock runs ten times as fast."""
     async with running(make="sglang", time_scale=0.1) as server:
+        began = time.monotonic()
         async with connect(server.url) as wire:
-            await wire.send("POST", CHAT, long())
+            await wire.send("POST", CHAT, long(max_tokens=30_000))
             await until(lambda: alive(server) == 1, "the request to run")
-            began = time.monotonic()
-        await asyncio.sleep(0.1)
-        assert alive(server) == 1
-        await until(lambda: alive(server) == 0, "the abort", 2.0)
-        assert 0.2 < time.monotonic() - began < 1.5
+        await until(lambda: alive(server) == 0, "the abort", 5.0)
+        assert time.monotonic() - began > 0.39
+        assert server.context.engine.stats.finished["abort"] == 1
 
 
 async def test_a_connection_serves_one_request_after_another() -> None:

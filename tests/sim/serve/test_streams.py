@@ -44,14 +44,17 @@ async def test_vllm_sends_its_head_when_it_accepts_and_sglang_with_its_first_eve
             connect(server.url) as busy,
             connect(server.url) as queued,
         ):
-            await busy.send("POST", CHAT, chat(max_tokens=60, stream=True))
+            # vLLM's queue must still be there when the head arrives; SGLang's must have moved on.
+            tokens = 4000 if head_first else 60
+            await busy.send("POST", CHAT, chat(max_tokens=tokens, stream=True))
             await busy.head()
             await busy.chunk()
             await queued.send("POST", CHAT, chat(stream=True))
             head = await queued.head()
             assert head.status == 200
             assert (server.context.engine.waiting == 1) == head_first
-            await queued.rest(head)
+            if not head_first:
+                await queued.rest(head)
 
 
 @pytest.mark.parametrize("make", ["vllm", "sglang"])
@@ -129,6 +132,14 @@ async def test_the_request_id_header_names_a_vllm_answer_and_means_nothing_to_sg
         answer = await post(server.url, CHAT, chat(rid="my-rid"), **headers)
         assert answer.json["id"] == "my-rid"
         assert answer.header("x-request-id") is None
+
+
+async def test_sglang_refuses_a_rid_that_is_alive() -> None:
+    async with running(make="sglang") as server, connect(server.url) as wire:
+        await wire.send("POST", CHAT, chat(rid="r", stream=True, max_tokens=4000))
+        await wire.head()
+        assert (await post(server.url, CHAT, chat(rid="r"))).status == 400
+        assert (await post(server.url, CHAT, chat(rid="s"))).status == 200
 
 
 async def test_without_a_limit_the_answer_stops_by_itself() -> None:

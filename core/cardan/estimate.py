@@ -4,7 +4,7 @@ Hit. Leading full blocks that the shadow holds, times the tokens of a block; the
 its tail is known too. Never the last token, which engines always compute. Scaled by the endpoint's
 hit bias, learned from what engines report.
 
-Backlog. The prompt tokens that lie before this one:
+Backlog. The work that lies before this prompt, in equivalent tokens (`cardan.speed`):
 
 - our own, sent and not yet answered, less what the endpoint must have computed since it last
   showed progress (the oldest was sent, or a first token came);
@@ -63,7 +63,7 @@ def estimate(
 
 
 def backlog_tokens(state: EndpointState, now: Monotonic) -> float:
-    """Uncached prompt tokens that the endpoint has yet to compute before a new one."""
+    """Work that the endpoint has yet to do before a new prompt, in equivalent tokens."""
     load, rate = state.load, state.speed.rate
     own = 0.0
     if load.waiting_tokens > 0:
@@ -99,7 +99,7 @@ def _others_tokens(state: EndpointState, metrics: EngineMetrics, own_tokens: flo
         return max(0.0, metrics.waiting_uncached_tokens - own_tokens)
     if not metrics.waiting:
         return 0.0
-    mean = max(1.0, state.speed.mean_uncached_tokens)
+    mean = max(1.0, state.speed.mean_work_tokens)
     load = state.load
     own = len(load.waiting) + (load.silent_tokens / mean if load.silent_tokens > 0 else 0.0)
     return max(0.0, metrics.waiting - own) * mean

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import xxhash
-
 from cardan.endpoint import EngineKind, Role
 from cardan.health import Health, HealthConfig, Verdict
 from cardan.ledger import Load
@@ -118,7 +117,8 @@ class EndpointState:
         """A scrape came in; the shadow takes the engine's real capacity."""
         self.metrics = metrics
         if metrics.kv_capacity_tokens:
-            self.shadow.resize(max(1, int(metrics.kv_capacity_tokens // self.block_tokens)))
+            block_tokens = self.block_tokens * self.speed.token_ratio  # real tokens of a block
+            self.shadow.resize(max(1, int(metrics.kv_capacity_tokens / block_tokens)))
 
     def learn_first_token(self, lease: Lease, now: Monotonic) -> None:
         """The prompt has been computed: it is in the cache now, and it took so long."""

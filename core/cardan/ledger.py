@@ -12,6 +12,8 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
+from cardan.speed import work_tokens
+
 if TYPE_CHECKING:
     from cardan.decision import Decision
     from cardan.fleet import EndpointState
@@ -56,7 +58,7 @@ class Load:
     """One endpoint's work as this process knows it.
 
     `in_flight` counts open leases; `waiting` holds those of streams without a first token in
-    dispatch order and `waiting_tokens` the sum of their uncached prompt tokens. An answer that is
+    dispatch order and `waiting_tokens` the sum of their prompts' work. An answer that is
     not streamed shows its first byte when all is over, so nothing tells when its prompt is done:
     such prompts are in `silent_tokens`, which were left at `silent_at` and drain at the endpoint's
     rate. `context_tokens` are the prompt tokens of all open leases. `refused_until` is when the
@@ -94,7 +96,10 @@ class Load:
 
 
 class Lease:
-    """One dispatch of one request to one endpoint."""
+    """One dispatch of one request to one endpoint.
+
+    `work_tokens` is what its prompt is predicted to cost, in equivalent tokens (`cardan.speed`).
+    """
 
     __slots__ = (
         "closed_at",
@@ -105,6 +110,7 @@ class Lease:
         "opened_at",
         "outcome",
         "request",
+        "work_tokens",
     )
 
     def __init__(
@@ -114,6 +120,7 @@ class Lease:
         self.request = request
         self.decision = decision
         self.endpoint: EndpointState = decision.chosen.endpoint
+        self.work_tokens = work_tokens(decision.chosen.uncached_tokens, request.prompt.tokens)
         self.opened_at = now
         self.first_token_at: Monotonic | None = None
         self.closed_at: Monotonic | None = None
@@ -149,10 +156,9 @@ class Ledger:
         load.dispatched_total += 1
         if request.stream:
             load.waiting[lease] = None
-            load.waiting_tokens += decision.chosen.uncached_tokens
+            load.waiting_tokens += lease.work_tokens
         else:
-            rate = lease.endpoint.speed.rate_tokens_per_s()
-            load.add_silent(decision.chosen.uncached_tokens, rate, now)
+            load.add_silent(lease.work_tokens, lease.endpoint.speed.rate_tokens_per_s(), now)
         load.context_tokens += request.prompt.tokens
         self.open_leases += 1
         return lease
@@ -184,6 +190,6 @@ class Ledger:
         if lease not in load.waiting:
             return
         del load.waiting[lease]
-        load.waiting_tokens -= lease.decision.chosen.uncached_tokens
+        load.waiting_tokens -= lease.work_tokens
         if not load.waiting:
             load.waiting_tokens = 0.0

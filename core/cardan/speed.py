@@ -9,13 +9,24 @@ The model of the time to first token of a request, from the moment it is sent:
 K is the ratio of the two roofline costs and hardly depends on the model or the GPU, so it is a
 constant; without it a prompt of 32k tokens would be predicted 1.6 times too fast.
 
-`overhead` and `rate` are a least-squares line through what was observed, each observation counting
-half after a minute. Two anchors from a slowly moving prior keep the line defined while little has
-been seen: with prompts of one length only, long ones move the rate and short ones the overhead.
-Every observation is first brought within a factor of three of what was expected, so one hidden
-queue cannot bend the line, while a prior that is ten times off is still corrected in a few tens of
-requests. (Constants that are seven times off turn a router into a request counter: Calibrate-then-
-Route.) The rate counts *estimated* tokens, so an estimate that is wrong by a factor cancels out.
+What is observed is *progress*: the time from when an endpoint was last seen at work on our prompts
+(its previous first token, or the sending of this one, whichever is later) to this first token. In
+between it has computed this prompt and nothing else of ours. So no predicted wait enters what is
+learned; a wrong rate would otherwise confirm itself through the waits it predicts.
+
+- A prompt sent to an endpoint without a backlog shows `overhead + work / rate`.
+- A prompt that waited shows `work / rate`: the overhead was spent while it waited.
+
+Prompts that are computed in one step end together, so what ends within 2 ms, and what waited until
+it spans a tenth of a second, is summed to one observation. It is taken in when the next begins.
+
+Overhead and rate are least squares over both kinds, each observation counting half after a minute,
+with two observations of the prior's as anchors while little has been seen. Every observation is
+first brought within a factor of three of what was expected, so one hidden stall cannot bend the
+line, while a prior that is ten times off is still corrected in a few tens of requests. (Constants
+that are seven times off turn a router into a request counter: Calibrate-then-Route.) While others'
+prompts are known to lie before ours nothing is learned. The rate counts *estimated* tokens, so an
+estimate that is wrong by a factor cancels out.
 
 Learned beside it, from the usage that engines report:
 
@@ -33,6 +44,7 @@ from math import exp2
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cardan.fleet import EndpointState
     from cardan.instants import Monotonic
     from cardan.ledger import Lease, Usage
 
@@ -43,10 +55,14 @@ START_RATE_TOKENS_PER_S = 10_000.0
 START_OVERHEAD_S = 0.02
 # Quadratic over linear prefill cost: 1.5e-5 to 1.9e-5 per token for 8B to 32B on A100 and H100.
 ATTENTION_PER_TOKEN = 1.8e-5
-# The length at which the prior's second anchor stands: a middling uncached prompt.
+# The prior's anchor for the rate weighs like one observed prompt of this length, a middling one.
 ANCHOR_TOKENS = 4096.0
+# Progress over less than this is too grainy to learn from: about two steps of a busy engine.
+GRAIN_S = 0.1
+# First tokens closer than this come from one step, whose time belongs to all of its prompts.
+STEP_S = 0.002
 # What a prompt in somebody else's queue costs until our own requests have told (SMG's guess too).
-START_MEAN_UNCACHED_TOKENS = 1024.0
+START_MEAN_WORK_TOKENS = 1024.0
 
 HALF_LIFE_S = 60.0
 PRIOR_HALF_LIFE_S = 600.0
@@ -79,16 +95,20 @@ class Speed:
         "_bias_at",
         "_cached_predicted",
         "_cached_reported",
-        "_n",
+        "_grain_s",
+        "_grain_tokens",
+        "_grain_z",
         "_prior",
+        "_progress_at",
         "_samples",
-        "_sx",
         "_sxx",
         "_sxy",
-        "_sy",
+        "_szx",
+        "_szy",
+        "_szz",
         "caution",
         "hit_bias",
-        "mean_uncached_tokens",
+        "mean_work_tokens",
         "overhead_s",
         "rate",
         "token_ratio",
@@ -100,10 +120,14 @@ class Speed:
         self.caution = 0.0
         self.hit_bias = 1.0
         self.token_ratio = 1.0
-        self.mean_uncached_tokens = START_MEAN_UNCACHED_TOKENS
+        self.mean_work_tokens = START_MEAN_WORK_TOKENS
         self._samples = 0
         self._at = 0.0
-        self._n = self._sx = self._sy = self._sxx = self._sxy = 0.0
+        self._progress_at = 0.0
+        self._grain_tokens = self._grain_s = 0.0
+        self._grain_z: float | None = None
+        # Weighted sums over observations: x is work in tokens, y seconds, z 1 where overhead shows.
+        self._szz = self._szx = self._sxx = self._szy = self._sxy = 0.0
         self._bias_at = 0.0
         self._cached_predicted = self._cached_reported = 0.0
 
@@ -124,18 +148,32 @@ class Speed:
         """A first token came. Answers that are not streamed tell nothing: theirs is the last."""
         if not lease.request.stream:
             return
-        chosen = lease.decision.chosen
-        observed_s = max(0.0, now - lease.opened_at)
-        uncached = chosen.uncached_tokens
-        self.mean_uncached_tokens += MEAN_GAIN * (uncached - self.mean_uncached_tokens)
-        self._learn_caution(observed_s, chosen.ttft_s)
-        # A backlog and a prompt of one's own take their time alike, so both are the line's x:
-        # subtracting the predicted wait instead would leave its whole error to a short prompt.
-        x = chosen.backlog_s * self.rate + work_tokens(uncached, lease.request.prompt.tokens)
-        expected_s = self.overhead_s + x / self.rate
-        y = min(max(observed_s, expected_s / OUTLIER), expected_s * OUTLIER)
-        self._observe(x, y, now)
-        self._fit()
+        chosen, work = lease.decision.chosen, lease.work_tokens
+        self.mean_work_tokens += MEAN_GAIN * (work - self.mean_work_tokens)
+        self._learn_caution(max(0.0, now - lease.opened_at), chosen.ttft_s)
+        waited = self._progress_at > lease.opened_at
+        took_s = max(0.0, now - (self._progress_at if waited else lease.opened_at))
+        self._progress_at = now
+        if _others_wait(lease.endpoint, now):
+            self._grain_z = None
+        elif (
+            waited
+            and self._grain_z is not None
+            and min(took_s / STEP_S, self._grain_s / GRAIN_S) < 1
+        ):
+            self._grain_tokens += work
+            self._grain_s += took_s
+        else:
+            self._end_grain(now)
+            # With a backlog that is not ours, neither the overhead nor the rate shows.
+            self._grain_z = 0.0 if waited else 1.0 if chosen.backlog_s == 0 else None
+            self._grain_tokens, self._grain_s = work, took_s
+
+    def _end_grain(self, now: Monotonic) -> None:
+        """What was computed in one go is one observation."""
+        if self._grain_z is not None:
+            self._observe(self._grain_z, self._grain_tokens, self._grain_s, now)
+            self._grain_z = None
 
     def correct(self, lease: Lease, usage: Usage, now: Monotonic) -> None:
         """The engine reported what it really found: tokens of the prompt, and those cached."""
@@ -166,33 +204,44 @@ class Speed:
         step = QUANTILE if error > self.caution else QUANTILE - 1.0
         self.caution = min(max(self.caution + QUANTILE_STEP * step, 0.0), 1.0)
 
-    def _observe(self, x: float, y: float, now: Monotonic) -> None:
+    def _observe(self, z: float, x: float, y: float, now: Monotonic) -> None:
+        """`x` tokens of work, and the overhead if `z` is 1, took `y` seconds."""
+        expected_s = z * self.overhead_s + x / self.rate
+        y = min(max(y, expected_s / OUTLIER), expected_s * OUTLIER)
         elapsed_s = max(0.0, now - self._at) if self._samples else 0.0
         keep = exp2(-elapsed_s / HALF_LIFE_S)
         self._at = now
         self._samples += 1
-        self._n = self._n * keep + 1.0
-        self._sx = self._sx * keep + x
-        self._sy = self._sy * keep + y
+        self._szz = self._szz * keep + z
+        self._szx = self._szx * keep + z * x
         self._sxx = self._sxx * keep + x * x
+        self._szy = self._szy * keep + z * y
         self._sxy = self._sxy * keep + x * y
-        # The prior follows like a running mean at first, then with its own half-life.
-        gain = max(1.0 / (self._samples + 4), 1.0 - exp2(-elapsed_s / PRIOR_HALF_LIFE_S))
+        self._fit()
+        # The prior follows like a mean that favours the recent at first, then with its half-life.
+        gain = max(2.0 / (self._samples + 5), 1.0 - exp2(-elapsed_s / PRIOR_HALF_LIFE_S))
         self._prior *= (self.rate / self._prior) ** gain
 
     def _fit(self) -> None:
         """Least squares through the observations and the prior's two anchors."""
-        far_s = START_OVERHEAD_S + ANCHOR_TOKENS / self._prior
-        n = self._n + 2.0
-        sx = self._sx + ANCHOR_TOKENS
-        sy = self._sy + START_OVERHEAD_S + far_s
+        szz = self._szz + 1.0
+        szy = self._szy + START_OVERHEAD_S
         sxx = self._sxx + ANCHOR_TOKENS * ANCHOR_TOKENS
-        sxy = self._sxy + ANCHOR_TOKENS * far_s
-        spread = n * sxx - sx * sx
-        if spread <= 0:  # only if rounding has eaten the anchors
-            return
-        slope = (n * sxy - sx * sy) / spread
+        sxy = self._sxy + ANCHOR_TOKENS * ANCHOR_TOKENS / self._prior
+        # Not below zero (Cauchy and Schwarz), nor near it: each anchor stands on one axis alone.
+        spread = szz * sxx - self._szx * self._szx
+        slope = (szz * sxy - self._szx * szy) / spread if spread > 0 else 1.0 / self.rate
         low, high = self._prior * RATE_RANGE[0], self._prior * RATE_RANGE[1]
         self.rate = high if slope * high <= 1.0 else max(low, 1.0 / slope)
-        overhead_s = (sy - sx / self.rate) / n
+        overhead_s = (szy - self._szx / self.rate) / szz
         self.overhead_s = min(max(overhead_s, OVERHEAD_RANGE_S[0]), OVERHEAD_RANGE_S[1])
+
+
+def _others_wait(endpoint: EndpointState, now: Monotonic) -> bool:
+    """Whether prompts that we see no first token of may lie between ours."""
+    if endpoint.load.silent_tokens > 0:
+        return True
+    metrics = endpoint.fresh_metrics(now)
+    if metrics is None or metrics.waiting is None:
+        return False
+    return metrics.waiting > len(endpoint.load.waiting) + 1

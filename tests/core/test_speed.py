@@ -10,6 +10,7 @@ from cardan.decision import Candidate, Decision, Reason
 from cardan.instants import Monotonic
 from cardan.ledger import Ledger, Outcome, Usage
 from cardan.lifecycle import Exchange
+from cardan.metrics import EngineMetrics
 from cardan.policies import RoundRobin
 from cardan.prompt import Prompt
 from cardan.scheduler import Scheduler
@@ -42,11 +43,23 @@ def endpoint_state() -> EndpointState:
 
 
 def serve(state: EndpointState, rate: float, overhead_s: float, lengths: list[float]) -> None:
-    """First tokens as an engine of that rate and overhead gives them, one a second."""
-    for second, tokens in enumerate(lengths):
-        lease = lease_of(state, tokens, at=NOW + second)
-        took_s = overhead_s + work_tokens(tokens, tokens) / rate
-        lease.first_token(Monotonic(NOW + second + took_s))
+    """First tokens as an engine of that rate and overhead gives them, one request at a time."""
+    now = max(NOW, state.load.last_first_token_at or NOW)
+    for tokens in lengths:
+        now = Monotonic(now + 1.0)
+        lease = lease_of(state, tokens, at=now)
+        now = Monotonic(now + overhead_s + work_tokens(tokens, tokens) / rate)
+        lease.first_token(now)
+
+
+def queue(state: EndpointState, rate: float, overhead_s: float, lengths: list[float]) -> None:
+    """Requests that are all sent at once to an engine that computes them in turn."""
+    at = Monotonic(max(NOW, state.load.last_first_token_at or NOW) + 1.0)
+    leases = [lease_of(state, tokens, at=at) for tokens in lengths]
+    now = Monotonic(at + overhead_s)
+    for lease in leases:
+        now = Monotonic(now + lease.work_tokens / rate)
+        lease.first_token(now)
 
 
 def lengths(seed: int, n: int) -> list[float]:
@@ -86,6 +99,32 @@ def test_a_slow_start_of_every_request_becomes_overhead_not_rate() -> None:
     assert state.speed.rate_tokens_per_s() == pytest.approx(10_000, rel=0.25)
 
 
+def test_the_rate_is_learned_from_a_long_queue_too() -> None:
+    state = endpoint_state()
+    queue(state, 25_000.0, 0.02, lengths(7, 200))
+    assert state.speed.rate_tokens_per_s() == pytest.approx(25_000, rel=0.1)
+
+
+def test_prompts_that_are_computed_together_do_not_look_free() -> None:
+    """Eight prompts a step end in the same moment: the first took it all, the others nothing."""
+    state, now = endpoint_state(), NOW
+    for _ in range(40):
+        leases = [lease_of(state, 500.0, at=now) for _ in range(8)]
+        now = Monotonic(now + 0.02 + sum(lease.work_tokens for lease in leases) / 20_000)
+        for lease in leases:
+            lease.first_token(now)
+    # 4,000 tokens take 0.22 s with the overhead, so a queue sees about 18,000 a second.
+    assert 15_000 <= state.speed.rate_tokens_per_s() <= 25_000
+
+
+def test_nothing_is_learned_while_others_prompts_lie_before_ours() -> None:
+    state = endpoint_state()
+    state.metrics = EngineMetrics(at=NOW, waiting=50.0)
+    before = state.speed.ttft_s(0, 4000, 4000)
+    lease_of(state, 4000.0).first_token(Monotonic(NOW + 2.0))
+    assert state.speed.ttft_s(0, 4000, 4000) == before
+
+
 def test_prompts_of_one_length_only_still_give_a_line() -> None:
     state = endpoint_state()
     serve(state, 20_000.0, 0.02, [6000.0] * 120)
@@ -98,8 +137,10 @@ def test_one_hidden_queue_does_not_bend_the_line() -> None:
     state = endpoint_state()
     serve(state, 10_000.0, 0.02, lengths(3, 60))
     before = state.speed.ttft_s(0, 4000, 4000)
-    lease = lease_of(state, 4000.0, at=NOW + 61)
-    lease.first_token(Monotonic(NOW + 61 + 30.0))
+    start = state.load.last_first_token_at or NOW
+    lease = lease_of(state, 4000.0, at=start + 1)
+    lease.first_token(Monotonic(start + 31))
+    serve(state, 10_000.0, 0.02, [1000.0, 1000.0])
     assert state.speed.ttft_s(0, 4000, 4000) < before * 1.2
 
 

@@ -8,12 +8,13 @@ forge a line.
 
 from __future__ import annotations
 
+import io
 import logging
 import queue
+import select
 import sys
 import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -64,7 +65,7 @@ class AccessLog:
             lines, self._lines = self._lines, []
             self._handed += self._gathered
             self._gathered = 0
-            self._writer.hand(b"".join(lines))
+            self._writer.hand(lines)
 
     def close(self) -> None:
         """Write what is left, within a second."""
@@ -80,32 +81,46 @@ class _Writer:
         self.written = 0
         self._target = target
         self._file = self._open()
-        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._thread.start()
 
-    def hand(self, data: bytes) -> None:
-        self._queue.put(data)
+    def hand(self, lines: list[bytes]) -> None:
+        self._queue.put(lines)
 
     def reopen(self) -> None:
-        self._queue.put(b"")
+        self._queue.put([])
 
     def close(self) -> None:
         self._queue.put(None)
         self._thread.join(CLOSE_WAIT_S)
 
-    def _open(self) -> BinaryIO:
+    def _open(self) -> io.FileIO:
+        """Unbuffered: a buffer whose lock a stuck write holds would crash the process's end."""
         if self._target == "-":
-            return sys.stdout.buffer
-        return Path(self._target).open("ab", buffering=0)
+            return io.FileIO(sys.stdout.fileno(), "wb", closefd=False)
+        return io.FileIO(self._target, "ab")
+
+    def _write(self, lines: list[bytes]) -> None:
+        """Whole lines in pieces that a pipe takes at once: workers share standard output."""
+        piece = b""
+        for line in lines:
+            if piece and len(piece) + len(line) > select.PIPE_BUF:
+                self._put(piece)
+                piece = b""
+            piece += line
+        self._put(piece)
+
+    def _put(self, piece: bytes) -> None:
+        while piece:
+            piece = piece[self._file.write(piece) :]
 
     def _run(self) -> None:
         complained = False
-        while (data := self._queue.get()) is not None:
+        while (lines := self._queue.get()) is not None:
             try:
-                if data:
-                    self._file.write(data)
-                    self._file.flush()
+                if lines:
+                    self._write(lines)
                 else:
                     self._file.close()
                     self._file = self._open()
@@ -114,6 +129,6 @@ class _Writer:
                 if not complained:
                     log.error("the access log cannot be written: %s", error)  # noqa: TRY400
                 complained = True
-            self.written += len(data)
+            self.written += sum(map(len, lines))
         if self._target != "-":
             self._file.close()

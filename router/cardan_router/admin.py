@@ -20,6 +20,7 @@ from cardan_router.telemetry.exposition import CONTENT_TYPE, render
 from cardan_router.telemetry.recorder import log_entry
 from cardan_router.ui import asset, page_state
 from cardan_router.ui.pages import HEADERS
+from cardan_router.workers.board import FRESH_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from cardan_router.gateway import Gateway
     from cardan_router.readiness import Readiness
     from cardan_router.telemetry import Present, Registry, RequestRecorder, Snapshot
-    from cardan_router.workers import Board, Published
+    from cardan_router.workers import Board
 
 
 class Admin:
@@ -128,11 +129,12 @@ class Admin:
         """Name, numbers and receipts of every worker, our own as they are now."""
         if self._board is None:
             return [("0", self.snapshot(), self.receipts())]
-        others: list[Published] = self._board.others()
-        return [
-            (self._board.worker, self.snapshot(), self.receipts()),
-            *((other.worker, other.snapshot, other.receipts) for other in others),
-        ]
+        found = [(self._board.worker, self.snapshot(), self.receipts())]
+        for other in self._board.others():
+            fresh = time.monotonic() - other.at <= FRESH_S
+            snapshot = other.snapshot if fresh else self._registry.of_the_past(other.snapshot)
+            found.append((other.worker, snapshot, other.receipts))
+        return found
 
 
 def receipt_row(flight: Flight, at: float) -> dict[str, Any]:

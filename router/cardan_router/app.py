@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvloop
-from cardan.errors import CardanError
+from cardan.errors import CardanError, ConfigError
 from cardan.fleet import Fleet
 from cardan.policies.base import Needs
 
@@ -93,7 +93,7 @@ class App:
         self.recorder = RequestRecorder(
             self.registry,
             self.access_log,
-            (),
+            self.fleet.models,
             receipts=config.ui.receipts,
             sample=config.log.access_sample,
             rng=self._rng,
@@ -170,7 +170,7 @@ class App:
         scrapes = Rounds(
             *("scrape", self.fleet, self.scraper.visit, self._rng),
             max_concurrent=scrape.max_concurrent,
-            max_per_s=float("inf"),
+            max_per_s=scrape.max_per_s,
         )
         spawn("sweep", self.gateway.run)
         spawn("probe", probes.run)
@@ -282,7 +282,6 @@ class App:
     async def _tick(self) -> None:
         while True:
             self.fleet.tick(monotonic())
-            self.recorder.use_models(frozenset(self.fleet.models()))
             await asyncio.sleep(TICK_S)
 
     async def _flush_access_log(self) -> None:
@@ -342,7 +341,10 @@ class App:
 
     def _open_access_log(self, config: Config) -> AccessLog:
         dropped = self.registry.counter(metrics.LOG_DROPPED)
-        return AccessLog(config.log.access, lambda: dropped.add(()))
+        try:
+            return AccessLog(config.log.access, lambda: dropped.add(()))
+        except OSError as error:
+            raise ConfigError(f"log.access: {config.log.access}: {error.strerror}") from error
 
     def _file_source(self, config: Config) -> FileSource | None:
         if not config.discovery.file:

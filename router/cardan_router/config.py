@@ -102,13 +102,16 @@ class ScrapeConfig(Section, frozen=True):
     """Reading the engines' own metrics.
 
     `when`: `auto` scrapes if the policy asks for engine metrics, `always` also for `/metrics` and
-    `/ui` alone, `never` not at all. An engine is asked at most every `interval_s`.
+    `/ui` alone, `never` not at all. An engine is asked at most every `interval_s`; all of them
+    together at most `max_per_s` times a second (reading one costs 0.4 ms), so a fleet of more is
+    asked less often.
     """
 
     when: Literal["auto", "always", "never"] = "auto"
     interval_s: Annotated[float, msgspec.Meta(ge=1.0)] = 1.0
     timeout_s: Positive = 1.0
     max_concurrent: Annotated[int, msgspec.Meta(ge=1)] = 16
+    max_per_s: Positive = 200.0
 
 
 class LogConfig(Section, frozen=True):

@@ -16,7 +16,7 @@ from cardan.scheduler import Scheduler
 from cardan_router.telemetry import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from random import Random
 
     from cardan.decision import Decision
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 OTHER_MODEL = "other"
 # Bundles are kept for as many combinations as a fleet of models has; beyond, they are made anew.
 MAX_BUNDLES = 4096
+# A model's name in a log line is the client's word until it is known; bound it.
+MAX_MODEL_CHARS = 200
 # An error is quick to write: its first byte is no first token.
 _ERRORS = frozenset({Outcome.CLIENT_ERROR, Outcome.ENGINE_ERROR})
 
@@ -52,13 +54,13 @@ class _Bundle:
 
 
 class RequestRecorder:
-    """The gateway's `Recorder`."""
+    """The gateway's `Recorder`. `models` tells which names may be labels: those of the fleet."""
 
     def __init__(
         self,
         registry: Registry,
         access_log: AccessLog,
-        known_models: Collection[str],
+        models: Callable[[], Collection[str]],
         *,
         receipts: int,
         sample: float,
@@ -67,7 +69,7 @@ class RequestRecorder:
         self.sample = sample
         self.receipts: deque[tuple[float, Flight]] = deque(maxlen=receipts)
         self.access_log = access_log
-        self._known_models = known_models
+        self._models = models
         self._rng = rng
         self._registry = registry
         self._bundles: dict[tuple[str, str, bool], _Bundle] = {}
@@ -85,12 +87,6 @@ class RequestRecorder:
         self._completion_tokens = registry.counter(metrics.COMPLETION_TOKENS)
         self._decision_time = registry.histogram(metrics.DECISION_TIME).cell(())
         self._gaps = registry.histogram(metrics.INTER_TOKEN).cell(())
-
-    def use_models(self, models: Collection[str]) -> None:
-        """The models that may be labels; bundles of others are dropped."""
-        if models != self._known_models:
-            self._known_models = models
-            self._bundles.clear()
 
     def token_gap(self, gap_s: float) -> None:
         """Time between two reads of a stream."""
@@ -132,13 +128,17 @@ class RequestRecorder:
             self.access_log.write(log_entry(flight, at))
 
     def _bundle(self, view: RequestView) -> _Bundle:
-        model = view.model if view.model in self._known_models else OTHER_MODEL
-        key = (view.api.value, model, view.stream)
-        bundle = self._bundles.get(key)
+        """The series of a request's kind; those of models nobody serves share one."""
+        api, stream = view.api.value, view.stream
+        bundle = self._bundles.get((api, view.model, stream))
         if bundle is None:
+            model = view.model if view.model in self._models() else OTHER_MODEL
             if len(self._bundles) >= MAX_BUNDLES:
                 self._bundles.clear()
-            bundle = self._bundles[key] = _Bundle(self._registry, *key)
+            key = (api, model, stream)
+            bundle = self._bundles.get(key)
+            if bundle is None:
+                bundle = self._bundles[key] = _Bundle(self._registry, *key)
         return bundle
 
     def _dispatched(
@@ -179,7 +179,7 @@ def log_entry(flight: Flight, at: float) -> dict[str, Any]:
         "request_id": view.request_id,
         "tenant": view.tenant,
         "api": view.api.value,
-        "model": view.model,
+        "model": view.model[:MAX_MODEL_CHARS],
         "stream": view.stream,
         "status": flight.status,
         "outcome": (exchange.outcome or Outcome.INVALID).value,

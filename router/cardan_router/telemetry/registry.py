@@ -177,6 +177,13 @@ class Registry:
             ]
         return Snapshot(samples)
 
+    def of_the_past(self, snapshot: Snapshot) -> Snapshot:
+        """A snapshot without its gauges: what it said of a present that is over."""
+        kept = {
+            name: samples for name, samples in snapshot.samples.items() if name not in self._gauges
+        }
+        return Snapshot(kept)
+
     def adopt(self, snapshot: Snapshot) -> None:
         """Count on from where a predecessor stopped (counters and histograms).
 

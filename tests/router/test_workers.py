@@ -1,0 +1,155 @@
+"""Several processes behind one port: one face, one sum, and none missed for long."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cardan_router.config import Address
+from cardan_router.sockets import ListenError, bind, port_of, reserve
+from cardan_router.telemetry.registry import Sample, Snapshot
+from cardan_router.workers import Board, Published, WorkerSlot, run_workers
+
+from tests.router.test_app import ask, metric
+from tests.system.processes import Processes, get_json, processes, status_of, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+REQUESTS = r'cardan_requests_total\{api="chat",model="llama-3.1-8b",outcome="ok"\}'
+
+
+@pytest.fixture
+def procs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """Processes of one test."""
+    with processes(tmp_path_factory.mktemp("workers")) as group:
+        yield group
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    with open(f"/proc/{pid}/task/{pid}/children") as file:  # noqa: PTH123 - procfs
+        return [int(word) for word in file.read().split()]
+
+
+def test_workers_are_one_gateway(procs: Processes) -> None:
+    engine = procs.engines(1, "--model", "llama-3.1-8b", "--time-scale", "0.1")
+    router = procs.router(engine, "--workers", "2", "--grpc", "127.0.0.1:0")
+    supervisor = router.process.pid
+    until(lambda: len(children(supervisor)) == 2, "two workers to run")
+    assert router.grpc_target
+
+    def ready_workers() -> float:
+        return metric(router.url, r'cardan_ready\{worker="[01]"\}')
+
+    until(lambda: ready_workers() == 2, "both workers to be ready")
+    for _ in range(12):
+        ask(router.url)
+    until(lambda: metric(router.url, REQUESTS) == 12, "the sum of both workers")
+    state: Any = get_json(f"{router.url}/ui/state.json")
+    assert state["workers"] == 2
+    assert len(state["receipts"]) == 12
+
+    victim = children(supervisor)[0]
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: len(set(children(supervisor)) - {victim}) == 2, "the dead worker's successor")
+    until(lambda: ready_workers() == 2, "it to be ready")
+    assert metric(router.url, REQUESTS) == 12  # nothing is forgotten, nothing counted twice
+
+    router.process.send_signal(signal.SIGHUP)
+    until(lambda: router.output().count("reload: done") == 2, "both to reload")
+    router.process.send_signal(signal.SIGTERM)
+    assert router.process.wait(20) == 0
+    assert status_of(router.url + "/livez") == 0
+
+
+def test_workers_end_with_their_supervisor_however_it_ends(procs: Processes) -> None:
+    engine = procs.engines(1, "--model", "llama-3.1-8b")
+    router = procs.router(engine, "--workers", "2")
+    pids = children(router.process.pid)
+    router.kill()
+
+    def running() -> list[int]:
+        """A process without open files has ended, even if nobody has waited for it."""
+        return [pid for pid in pids if os.path.exists(f"/proc/{pid}/fd/0")]  # noqa: PTH110
+
+    assert len(pids) == 2
+    until(lambda: not running(), "the workers to end", 15)
+
+
+def in_child(run: Any) -> int:
+    """The status of `run()` in a process of its own, because supervisors mask signals."""
+    pid = os.fork()
+    if pid == 0:
+        status = 99
+        try:
+            status = run()
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fork beside pytest's own threads
+def test_a_worker_that_cannot_start_ends_all_with_its_status() -> None:
+    def cannot(slot: WorkerSlot) -> int:
+        if slot.number == 1:
+            return 1
+        time.sleep(30)  # ended by the supervisor's SIGTERM
+        return 0
+
+    begun = time.monotonic()
+    assert in_child(lambda: run_workers(2, cannot, {}, 1.0)) == 1
+    assert time.monotonic() - begun < 20
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_worker_that_hangs_is_killed_after_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cardan_router.workers.supervisor.KILL_AFTER_GRACE_S", 0.1)
+
+    def hangs(slot: WorkerSlot) -> int:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if slot.number == 0:
+            os.kill(os.getppid(), signal.SIGTERM)
+        while True:
+            time.sleep(60)
+
+    assert in_child(lambda: run_workers(2, hangs, {}, 0.1)) == 0
+
+
+def published(worker: str, count: int) -> Published:
+    """What a worker says."""
+    return Published(worker, 1.0, Snapshot({"m": [Sample(("a",), count)]}), [{"id": 1}])
+
+
+def test_the_board_shows_others_and_a_predecessor(tmp_path: Path) -> None:
+    zero, one = Board(tmp_path, "0"), Board(tmp_path, "1")
+    assert zero.predecessor() is None
+    zero.publish(published("0", 3))
+    one.publish(published("1", 4))
+    assert [found.worker for found in zero.others()] == ["1"]
+    before = Board(tmp_path, "0").predecessor()
+    assert before is not None
+    assert before.snapshot.samples["m"][0].value == 3
+    (tmp_path / "2.msgpack").write_bytes(b"\xc1 broken")
+    assert len(zero.others()) == 1
+
+
+def test_an_address_can_be_shared_by_us_and_by_nobody_else() -> None:
+    held = reserve(Address("127.0.0.1", 0))
+    where = Address("127.0.0.1", port_of(held))
+    ours = bind(where, share=True)
+    ours.listen()
+    with pytest.raises(ListenError, match="taken by another process"):
+        reserve(where)
+    ours.close()
+    held.close()
+
+
+def test_an_address_that_is_not_ours_is_a_sentence() -> None:
+    with pytest.raises(ListenError, match=r"cannot listen on 192\.0\.2\.1:80"):
+        bind(Address("192.0.2.1", 80))

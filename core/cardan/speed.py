@@ -55,8 +55,8 @@ START_RATE_TOKENS_PER_S = 10_000.0
 START_OVERHEAD_S = 0.02
 # Quadratic over linear prefill cost: 1.5e-5 to 1.9e-5 per token for 8B to 32B on A100 and H100.
 ATTENTION_PER_TOKEN = 1.8e-5
-# The prior's anchor for the rate weighs like one observed prompt of this length, a middling one.
-ANCHOR_TOKENS = 4096.0
+# The prior's anchor for the rate weighs like one observed prompt of this length, a short one.
+ANCHOR_TOKENS = 1024.0
 # Progress over less than this is too grainy to learn from: about two steps of a busy engine.
 GRAIN_S = 0.1
 # First tokens closer than this come from one step, whose time belongs to all of its prompts.

@@ -20,7 +20,7 @@ five seconds even if only requests, and no probe, would find it.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -45,13 +45,13 @@ class HealthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     probes in a row eject. At most `max_ejected_ratio` of the fleet is ejected on soft evidence.
     """
 
-    probe_interval_s: float = 1.0
-    probe_timeout_s: float = 2.0
-    consecutive_failures: int = 3
-    consecutive_probes: int = 3
-    backoff_s: float = 0.5
-    max_backoff_s: float = 3.0
-    max_ejected_ratio: float = 0.5
+    probe_interval_s: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    probe_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 2.0
+    consecutive_failures: Annotated[int, msgspec.Meta(ge=1)] = 3
+    consecutive_probes: Annotated[int, msgspec.Meta(ge=1)] = 3
+    backoff_s: Annotated[float, msgspec.Meta(gt=0)] = 0.5
+    max_backoff_s: Annotated[float, msgspec.Meta(gt=0)] = 3.0
+    max_ejected_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
 
 
 class Health:

@@ -34,7 +34,7 @@ After the first byte nothing is ever tried again.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from cardan.ledger import Outcome
@@ -133,10 +133,10 @@ class RetryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     per dispatched request, plus `budget_per_s` for quiet times (Finagle's form: 20 % and 10/s).
     """
 
-    max_attempts: int = 4
-    max_breaks: int = 2
-    budget_ratio: float = 0.2
-    budget_per_s: float = 10.0
+    max_attempts: Annotated[int, msgspec.Meta(ge=1)] = 4
+    max_breaks: Annotated[int, msgspec.Meta(ge=1)] = 2
+    budget_ratio: Annotated[float, msgspec.Meta(ge=0)] = 0.2
+    budget_per_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
 
 
 class RetryBudget:
@@ -248,7 +248,9 @@ class Exchange:
             self._scheduler.endpoint_answered(self.lease.endpoint)
 
     def failed(self, failure: Failure, now: Monotonic) -> Action | None:
-        """The dispatch failed. None when the client already has bytes: end it honestly."""
+        """The dispatch failed. None when the client has bytes (end it honestly), or all is over."""
+        if self.state is State.DONE:
+            return None
         lease = self.lease
         if self.state is State.STREAMING:
             self._close(Outcome.TIMEOUT if failure is Failure.TIMEOUT else Outcome.CUT, now)
@@ -265,7 +267,9 @@ class Exchange:
         self.lease = None
         lease.close(_OUTCOME[failure], now)
         self._visited.append(endpoint.id)
-        self.breaks += failure in _BREAKS or failure is Failure.STALE
+        # An endpoint that closed a kept connection and now refuses another may have died of this.
+        died = failure is Failure.UNREACHABLE and self._stale_at is endpoint
+        self.breaks += died or failure in _BREAKS or failure is Failure.STALE
         if self._may_retry(failure, now):
             retried = self._redispatch(now)
             if retried is not None:

@@ -12,7 +12,7 @@ Retry-After, never silently.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from cardan.instants import Monotonic
@@ -48,10 +48,10 @@ class AdmissionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     `max_in_flight_per_endpoint` 0 leaves queueing to the engines.
     """
 
-    max_in_flight_per_endpoint: int = 0
-    max_queued_requests: int = 1024
-    max_queued_bytes: int = 268_435_456
-    max_wait_s: float = 5.0
+    max_in_flight_per_endpoint: Annotated[int, msgspec.Meta(ge=0)] = 0
+    max_queued_requests: Annotated[int, msgspec.Meta(ge=0)] = 1024
+    max_queued_bytes: Annotated[int, msgspec.Meta(ge=0)] = 268_435_456
+    max_wait_s: Annotated[float, msgspec.Meta(ge=0)] = 5.0
 
 
 class Scheduler:

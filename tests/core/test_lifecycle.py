@@ -1,0 +1,414 @@
+"""One request's life: what is tried again, where, how often, and that it ends exactly once.
+
+The table in `cardan.lifecycle` is the specification; every row of it is a test here. What holds for
+all sequences of events is in `tests/laws/test_lifecycle.py`.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from cardan.endpoint import Endpoint
+from cardan.fleet import Fleet, FleetConfig
+from cardan.health import Verdict
+from cardan.instants import Monotonic
+from cardan.ledger import Outcome, Usage
+from cardan.lifecycle import (
+    Action,
+    Exchange,
+    Failure,
+    Forward,
+    Reject,
+    RejectReason,
+    RetryBudget,
+    RetryConfig,
+    State,
+    Wait,
+)
+from cardan.policies import LeastRequest
+from cardan.prompt import EMPTY
+from cardan.request import Api, RequestView
+from cardan.scheduler import AdmissionConfig, Scheduler
+
+if TYPE_CHECKING:
+    from cardan.endpoint import EndpointId
+    from cardan.fleet import EndpointState
+
+T0 = Monotonic(100.0)
+BREAKS = (Failure.RESET, Failure.BROKEN, Failure.TIMEOUT)
+
+
+def after(seconds: float) -> Monotonic:
+    """An instant that much later than the first."""
+    return Monotonic(T0 + seconds)
+
+
+def scheduler_of(
+    n: int, *, retry: RetryConfig | None = None, admission: AdmissionConfig | None = None
+) -> Scheduler:
+    """A scheduler over `n` endpoints that serve the model `m`."""
+    fleet = Fleet(FleetConfig())
+    fleet.update(
+        [Endpoint(url=f"http://127.0.0.1:{1 + i}", name=f"e{i}", models=("m",)) for i in range(n)],
+        T0,
+    )
+    return Scheduler(fleet, LeastRequest(), random.Random(1), retry=retry, admission=admission)
+
+
+def request_of(model: str = "m", *, deadline_at: Monotonic | None = None) -> RequestView:
+    """A streamed request without a known prompt."""
+    return RequestView(
+        request_id="r",
+        api=Api.CHAT,
+        model=model,
+        prompt=EMPTY,
+        stream=True,
+        arrived_at=T0,
+        slo_ttft_s=5.0,
+        body_bytes=100,
+        deadline_at=deadline_at,
+    )
+
+
+def exchange_of(scheduler: Scheduler, model: str = "m") -> Exchange:
+    """A new request at this scheduler."""
+    return Exchange(scheduler, request_of(model))
+
+
+def forwarded(action: Action | None) -> EndpointState:
+    """The endpoint that an action sends to."""
+    assert isinstance(action, Forward)
+    return action.lease.endpoint
+
+
+def rejected(action: Action | None) -> Reject:
+    """The rejection that an action is."""
+    assert isinstance(action, Reject)
+    return action
+
+
+def visit_until_done(exchange: Exchange, failures: list[Failure]) -> list[EndpointId]:
+    """Let the dispatches of a request fail one after the other; the endpoints that were asked."""
+    action: Action | None = exchange.arrive(T0)
+    visited = []
+    for step, failure in enumerate(failures):
+        if not isinstance(action, Forward):
+            break
+        visited.append(action.lease.endpoint.id)
+        action = exchange.failed(failure, after(step / 1000))
+    return visited
+
+
+def assert_at_rest(scheduler: Scheduler) -> None:
+    """Nothing is in flight, nothing waits."""
+    assert scheduler.ledger.open_leases == 0
+    assert (len(scheduler.queue), scheduler.queued_bytes) == (0, 0)
+    for state in scheduler.fleet.endpoints.values():
+        load = state.load
+        assert (load.in_flight, load.waiting_tokens, load.context_tokens) == (0, 0, 0)
+        assert not load.waiting
+
+
+def test_an_answered_request_is_one_lease_opened_and_closed() -> None:
+    scheduler = scheduler_of(2)
+    exchange = exchange_of(scheduler)
+    endpoint = forwarded(exchange.arrive(T0))
+    assert (exchange.state, endpoint.load.in_flight) == (State.DISPATCHED, 1)
+    exchange.first_byte(after(0.2))
+    assert (exchange.state, exchange.first_byte_at) == (State.STREAMING, after(0.2))
+    lease = exchange.lease
+    exchange.ended(Outcome.OK, after(1), Usage(10, 5, 0))
+    assert lease is not None
+    assert (lease.opened_at, lease.first_token_at, lease.closed_at) == (T0, after(0.2), after(1))
+    assert (exchange.state, exchange.outcome, lease.outcome) == (State.DONE, Outcome.OK, Outcome.OK)
+    assert_at_rest(scheduler)
+
+
+def test_an_answer_that_comes_at_once_has_a_first_byte_too() -> None:
+    exchange = exchange_of(scheduler_of(1))
+    exchange.arrive(T0)
+    exchange.ended(Outcome.OK, after(1))
+    assert (exchange.first_byte_at, exchange.outcome) == (after(1), Outcome.OK)
+
+
+def test_an_engines_own_error_is_an_answer_and_teaches_nothing() -> None:
+    scheduler = scheduler_of(2)
+    exchange = exchange_of(scheduler)
+    endpoint = forwarded(exchange.arrive(T0))
+    endpoint.load.last_first_token_at = None
+    exchange.first_byte(after(0.1), ok=False)
+    exchange.ended(Outcome.ENGINE_ERROR, after(0.1))
+    assert (exchange.outcome, exchange.attempts) == (Outcome.ENGINE_ERROR, 1)
+    assert endpoint.load.last_first_token_at is None
+    assert_at_rest(scheduler)
+
+
+def test_a_model_that_nobody_serves_is_refused_at_once() -> None:
+    scheduler = scheduler_of(1)
+    exchange = exchange_of(scheduler, "other")
+    reject = rejected(exchange.arrive(T0))
+    assert (reject.reason, exchange.outcome) == (RejectReason.UNKNOWN_MODEL, Outcome.INVALID)
+    assert_at_rest(scheduler)
+
+
+def test_a_stale_connection_is_replaced_once_at_the_same_endpoint_for_free() -> None:
+    scheduler = scheduler_of(2)
+    exchange = exchange_of(scheduler)
+    first = exchange.arrive(T0)
+    again = exchange.failed(Failure.STALE, T0)
+    assert isinstance(first, Forward)
+    assert isinstance(again, Forward)
+    assert (first.fresh, again.fresh) == (False, True)
+    assert again.lease is first.lease
+    assert (exchange.attempts, exchange.breaks) == (1, 0)
+    assert first.lease.endpoint.health.failures == 0
+
+
+def test_a_second_stale_connection_there_is_a_break() -> None:
+    exchange = exchange_of(scheduler_of(2))
+    first = forwarded(exchange.arrive(T0))
+    exchange.failed(Failure.STALE, T0)
+    assert forwarded(exchange.failed(Failure.STALE, T0)) is not first
+    assert exchange.breaks == 1
+
+
+def test_a_stale_connection_elsewhere_is_free_again() -> None:
+    exchange = exchange_of(scheduler_of(3))
+    exchange.arrive(T0)
+    exchange.failed(Failure.STALE, T0)
+    second = forwarded(exchange.failed(Failure.RESET, T0))
+    assert forwarded(exchange.failed(Failure.STALE, T0)) is second
+    assert (exchange.attempts, exchange.breaks) == (2, 1)
+
+
+def test_an_endpoint_that_cannot_be_reached_costs_an_attempt_and_is_down() -> None:
+    scheduler = scheduler_of(5)
+    exchange = exchange_of(scheduler)
+    visited = visit_until_done(exchange, [Failure.UNREACHABLE] * 9)
+    assert len(set(visited)) == len(visited) == RetryConfig().max_attempts
+    assert exchange.outcome is Outcome.UNREACHABLE
+    endpoints = scheduler.fleet.endpoints
+    assert {endpoints[id_].health.verdict(after(0.1)) for id_ in visited} == {Verdict.DOWN}
+    assert_at_rest(scheduler)
+
+
+@pytest.mark.parametrize("failure", BREAKS)
+def test_a_poisonous_request_visits_two_endpoints_and_not_the_fleet(failure: Failure) -> None:
+    scheduler = scheduler_of(6)
+    exchange = exchange_of(scheduler)
+    assert len(set(visit_until_done(exchange, [failure] * 9))) == 2
+    assert exchange.state is State.DONE
+    assert_at_rest(scheduler)
+
+
+def test_a_break_after_unreachable_ones_still_has_its_second_try() -> None:
+    exchange = exchange_of(scheduler_of(6))
+    failures = [Failure.UNREACHABLE, Failure.RESET, Failure.UNREACHABLE, Failure.RESET]
+    assert len(visit_until_done(exchange, failures)) == 4
+    assert exchange.outcome is Outcome.RESET
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason", "outcome", "retry_after_s"),
+    [
+        (Failure.UNREACHABLE, RejectReason.UNREACHABLE, Outcome.UNREACHABLE, 1.0),
+        (Failure.REFUSED, RejectReason.REFUSED, Outcome.REFUSED, 1.0),
+        (Failure.RESET, RejectReason.RESET, Outcome.RESET, None),
+        (Failure.BROKEN, RejectReason.RESET, Outcome.RESET, None),
+        (Failure.TIMEOUT, RejectReason.TIMEOUT, Outcome.TIMEOUT, None),
+    ],
+)
+def test_with_no_other_endpoint_the_client_is_told_what_happened(
+    failure: Failure, reason: RejectReason, outcome: Outcome, retry_after_s: float | None
+) -> None:
+    exchange = exchange_of(scheduler_of(1))
+    exchange.arrive(T0)
+    reject = rejected(exchange.failed(failure, T0))
+    assert (reject.reason, reject.outcome, reject.retry_after_s) == (reason, outcome, retry_after_s)
+    assert exchange.outcome is outcome
+
+
+def test_a_refusal_goes_elsewhere_and_is_no_fault_of_the_endpoint() -> None:
+    scheduler = scheduler_of(3)
+    exchange = exchange_of(scheduler)
+    first = forwarded(exchange.arrive(T0))
+    assert forwarded(exchange.failed(Failure.REFUSED, T0)) is not first
+    assert (first.health.failures, first.health.verdict(T0)) == (0, Verdict.HEALTHY)
+    assert exchange.breaks == 0
+
+
+def test_refusals_are_paid_from_the_budget_of_the_whole_process() -> None:
+    retry = RetryConfig(budget_ratio=0.0, budget_per_s=0.0)
+    scheduler = scheduler_of(4, retry=retry)
+    tries = [
+        len(visit_until_done(exchange_of(scheduler), [Failure.REFUSED] * 9)) for _ in range(60)
+    ]
+    assert sum(tries) - len(tries) == RetryBudget.BURST  # each first try is free
+    assert (tries[0], tries[-1]) == (4, 1)
+
+
+def test_a_spent_budget_does_not_hold_back_what_wastes_no_work() -> None:
+    scheduler = scheduler_of(4, retry=RetryConfig(budget_ratio=0.0, budget_per_s=0.0))
+    while scheduler.budget.withdraw(T0):
+        pass
+    assert len(visit_until_done(exchange_of(scheduler), [Failure.UNREACHABLE] * 9)) == 4
+
+
+def test_nothing_is_tried_again_after_the_first_byte() -> None:
+    scheduler = scheduler_of(3)
+    exchange = exchange_of(scheduler)
+    endpoint = forwarded(exchange.arrive(T0))
+    exchange.first_byte(after(0.1))
+    assert exchange.failed(Failure.RESET, after(0.2)) is None
+    assert (exchange.outcome, exchange.attempts) == (Outcome.CUT, 1)
+    assert endpoint.health.failures == 1
+    assert_at_rest(scheduler)
+
+
+def test_a_stream_that_falls_silent_is_a_timeout() -> None:
+    exchange = exchange_of(scheduler_of(3))
+    exchange.arrive(T0)
+    exchange.first_byte(after(0.1))
+    assert exchange.failed(Failure.TIMEOUT, after(60)) is None
+    assert exchange.outcome is Outcome.TIMEOUT
+
+
+def test_nothing_is_tried_elsewhere_after_the_deadline() -> None:
+    scheduler = scheduler_of(3)
+    exchange = Exchange(scheduler, request_of(deadline_at=after(1)))
+    exchange.arrive(T0)
+    rejected(exchange.failed(Failure.UNREACHABLE, after(1)))
+    assert exchange.attempts == 1
+
+
+@pytest.mark.parametrize("moment", [State.NEW, State.WAITING, State.DISPATCHED, State.STREAMING])
+def test_a_client_may_leave_at_any_time(moment: State) -> None:
+    scheduler, exchange = _at(moment)
+    exchange.client_left(after(1))
+    assert (exchange.state, exchange.outcome) == (State.DONE, Outcome.CLIENT_LEFT)
+    exchange.client_left(after(2))
+    exchange.ended(Outcome.OK, after(2))
+    assert exchange.outcome is Outcome.CLIENT_LEFT
+    assert_at_rest(scheduler)
+
+
+@pytest.mark.parametrize("moment", [State.NEW, State.WAITING, State.DISPATCHED])
+def test_a_deadline_before_the_first_byte_is_answered(moment: State) -> None:
+    scheduler, exchange = _at(moment)
+    assert rejected(exchange.deadline(after(1))).reason is RejectReason.DEADLINE
+    assert exchange.outcome is Outcome.DEADLINE
+    assert exchange.deadline(after(2)) is None
+    assert_at_rest(scheduler)
+
+
+def test_a_deadline_in_a_stream_ends_it_without_an_answer() -> None:
+    scheduler, exchange = _at(State.STREAMING)
+    assert exchange.deadline(after(1)) is None
+    assert exchange.outcome is Outcome.DEADLINE
+    assert_at_rest(scheduler)
+
+
+def test_a_waiting_request_is_placed_when_it_is_woken() -> None:
+    scheduler, exchange = _at(State.WAITING)
+    assert isinstance(exchange.wake(after(0.5)), Wait)
+    scheduler.fleet.update([Endpoint(url="http://127.0.0.1:9", models=("m",))], after(1))
+    assert forwarded(exchange.wake(after(1))).id == "http://127.0.0.1:9"
+    assert not scheduler.queue
+
+
+def test_a_waiting_request_is_turned_away_at_shutdown() -> None:
+    scheduler, exchange = _at(State.WAITING)
+    reject = Reject(RejectReason.SHUTTING_DOWN, "bye", Outcome.SHED)
+    assert exchange.abandon(reject, after(1)) is reject
+    assert exchange.outcome is Outcome.SHED
+    assert_at_rest(scheduler)
+
+
+def test_a_driver_that_loses_track_is_told() -> None:
+    _, exchange = _at(State.DISPATCHED)
+    with pytest.raises(RuntimeError, match="arrives twice"):
+        exchange.arrive(T0)
+    with pytest.raises(RuntimeError, match="not waiting"):
+        exchange.wake(T0)
+    _, waiting = _at(State.WAITING)
+    with pytest.raises(RuntimeError, match="nothing dispatched"):
+        waiting.failed(Failure.RESET, T0)
+
+
+def test_a_failure_that_is_reported_after_the_end_changes_nothing() -> None:
+    """A connection that breaks after its client left: both are told to the exchange."""
+    scheduler, exchange = _at(State.DISPATCHED)
+    exchange.client_left(after(1))
+    assert exchange.failed(Failure.RESET, after(1)) is None
+    assert exchange.outcome is Outcome.CLIENT_LEFT
+    assert_at_rest(scheduler)
+
+
+def test_an_endpoint_that_left_still_closes_its_leases() -> None:
+    scheduler, exchange = _at(State.STREAMING)
+    lease = exchange.lease
+    assert lease is not None
+    scheduler.fleet.update([], after(1))
+    exchange.ended(Outcome.OK, after(2))
+    assert lease.endpoint.load.in_flight == 0
+    assert_at_rest(scheduler)
+
+
+@pytest.mark.parametrize("wrong", [{"max_attempts": 0}, {"max_breaks": 0}, {"budget_ratio": -1}])
+def test_a_wrong_retry_configuration_fails_at_start(wrong: dict[str, int]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(wrong, RetryConfig)
+
+
+def test_an_exchange_says_where_it_is() -> None:
+    _, exchange = _at(State.STREAMING)
+    assert repr(exchange) == "<Exchange r streaming attempts=1>"
+
+
+class TestRetryBudget:
+    """The budget is a token bucket."""
+
+    def test_a_calm_does_not_save_up_a_storm(self) -> None:
+        budget = RetryBudget(RetryConfig(budget_per_s=10.0))
+        for _ in range(10_000):
+            budget.deposit()
+        assert _spend(budget, after(1e6)) == 200
+
+    def test_five_requests_pay_for_a_retry(self) -> None:
+        budget = RetryBudget(RetryConfig(budget_per_s=0.0))
+        _spend(budget, T0)
+        for _ in range(50):
+            budget.deposit()
+        assert _spend(budget, T0) in (9, 10)  # floats
+
+    def test_quiet_times_refill_it(self) -> None:
+        budget = RetryBudget(RetryConfig(budget_per_s=10.0))
+        _spend(budget, T0)
+        assert _spend(budget, after(2)) == 20
+
+    def test_a_clock_that_stands_still_or_goes_back_gives_nothing(self) -> None:
+        budget = RetryBudget(RetryConfig())
+        _spend(budget, T0)
+        assert not budget.withdraw(Monotonic(T0 - 50))
+
+
+def _spend(budget: RetryBudget, now: Monotonic) -> int:
+    count = 0
+    while budget.withdraw(now):
+        count += 1
+    return count
+
+
+def _at(state: State) -> tuple[Scheduler, Exchange]:
+    """A request in the given state, and its scheduler."""
+    scheduler = scheduler_of(0 if state is State.WAITING else 2)
+    exchange = exchange_of(scheduler)
+    if state is not State.NEW:
+        exchange.arrive(T0)
+    if state is State.STREAMING:
+        exchange.first_byte(T0)
+    assert exchange.state is state
+    return scheduler, exchange

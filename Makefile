@@ -39,6 +39,8 @@ imports: $(READY) ## the import contracts
 
 gen-check: $(READY) ## generated files are fresh
 	$(BIN)/python tools/gen_protos.py --check
+	$(BIN)/python tools/gen_reference.py --check
+	$(BIN)/python tools/gen_config_reference.py --check
 
 test: $(READY) ## the whole test suite: unit, laws, real processes
 	$(BIN)/pytest -n 2

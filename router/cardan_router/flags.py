@@ -17,23 +17,51 @@ from cardan_router.config_file import decode, overlay, parse_yaml, put, read_doc
 if TYPE_CHECKING:
     from cardan_router.config import Config
 
-# Flag, path of the field, metavar, help. The order is that of `--help`.
-_PLAIN: tuple[tuple[str, str, str, str], ...] = (
-    ("--listen", "listen", "HOST:PORT", "HTTP front door (default 127.0.0.1:8080)"),
-    ("--grpc", "grpc", "HOST:PORT", "gRPC front door (default: none)"),
-    ("--admin", "admin", "HOST:PORT", "own listener for /metrics and /ui"),
-    ("--workers", "workers", "N", "processes that share the listeners"),
-    ("--discovery-file", "discovery.file", "FILE", "watched YAML or JSON list of endpoints"),
-    ("--slo-ttft-ms", "slo.ttft_ms", "MS", "time to first token that is promised"),
-    ("--api-keys", "api_keys", "FILE", "hashed API keys, NAME:SHA256 a line"),
-    ("--tls-cert", "tls.cert", "FILE", "PEM certificate and chain"),
-    ("--tls-key", "tls.key", "FILE", "PEM private key"),
-    ("--log-format", "log.format", "text|json", "the process's own log"),
-    ("--log-level", "log.level", "LEVEL", "debug, info, warning or error"),
-    ("--access-log", "log.access", "-|FILE|off", "one JSON line for each request (default -)"),
-    ("--grace-s", "shutdown.grace_s", "S", "time for running requests at SIGTERM"),
-    ("--seed", "seed", "N", "fixed seed of random ties"),
+
+class Flag(NamedTuple):
+    """A flag, the field it sets ("" where it sets none by itself), and its line in `--help`."""
+
+    name: str
+    path: str
+    metavar: str
+    text: str
+
+
+# The order is that of `--help`.
+_PLAIN = (
+    Flag("--listen", "listen", "HOST:PORT", "HTTP front door (default 127.0.0.1:8080)"),
+    Flag("--grpc", "grpc", "HOST:PORT", "gRPC front door (default: none)"),
+    Flag("--admin", "admin", "HOST:PORT", "own listener for /metrics and /ui"),
+    Flag("--workers", "workers", "N", "processes that share the listeners"),
+    Flag("--discovery-file", "discovery.file", "FILE", "watched list of endpoints, YAML or JSON"),
+    Flag("--slo-ttft-ms", "slo.ttft_ms", "MS", "time to first token that is promised"),
+    Flag("--api-keys", "api_keys", "FILE", "hashed API keys, NAME:SHA256 a line"),
+    Flag("--tls-cert", "tls.cert", "FILE", "PEM certificate and chain"),
+    Flag("--tls-key", "tls.key", "FILE", "PEM private key"),
+    Flag("--log-format", "log.format", "FORMAT", "of the process's own log: text or json"),
+    Flag("--log-level", "log.level", "LEVEL", "debug, info, warning or error"),
+    Flag("--access-log", "log.access", "FILE", "one JSON line a request; - (default) or off"),
+    Flag("--grace-s", "shutdown.grace_s", "S", "time for running requests at SIGTERM"),
+    Flag("--seed", "seed", "N", "fixed seed of random ties"),
 )
+_REPEATED = (
+    Flag("--endpoint", "endpoints", "URL", "an engine; may be repeated"),
+    Flag("--policy-option", "policy", "K=V", "an option of the policy; may be repeated"),
+    Flag("--set", "", "PATH=V", "any field, as fleet.join_ramp_s=0; may be repeated"),
+)
+_SINGLE = (
+    Flag("--config", "", "FILE", "YAML configuration file"),
+    Flag("--policy", "policy", "NAME", "routing policy (default dualmap)"),
+)
+_ACTIONS = (
+    Flag("--print-config", "", "", "print what is in force, and end"),
+    Flag("--hash-key", "", "", "read a key from standard input, print its hash, and end"),
+)
+
+
+def describe() -> tuple[Flag, ...]:
+    """Every flag there is."""
+    return (*_SINGLE, *_REPEATED, *_PLAIN, *_ACTIONS)
 
 
 class Invocation(NamedTuple):
@@ -60,10 +88,10 @@ def parse(argv: list[str]) -> Invocation:
     """Read the command line; `ConfigError` if it is wrong, `SystemExit` after `--help`."""
     args = vars(_parser().parse_args(argv))
     document: dict[str, Any] = {}
-    for flag, path, _, _ in _PLAIN:
-        value = args[_dest(flag)]
+    for flag in _PLAIN:
+        value = args[_dest(flag.name)]
         if value is not None:
-            put(document, path.split("."), _scalar(path, value, flag))
+            put(document, flag.path.split("."), _scalar(flag.path, value, flag.name))
     if args["endpoint"]:
         document["endpoints"] = args["endpoint"]
     if args["policy"] or args["policy_option"]:
@@ -80,28 +108,18 @@ def parse(argv: list[str]) -> Invocation:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="cardan router",
+        usage="cardan router --endpoint URL [--endpoint URL ...] [OPTIONS]",
         description="Run the gateway. Flags override the file; both use the same words.",
         epilog="example: cardan router --endpoint http://127.0.0.1:9001"
         " --endpoint http://127.0.0.1:9002 --listen 127.0.0.1:8080",
         allow_abbrev=False,
     )
-    parser.add_argument("--config", metavar="FILE", help="YAML configuration file")
-    parser.add_argument(
-        "--endpoint", action="append", metavar="URL", help="an engine; may be repeated"
-    )
-    parser.add_argument("--policy", metavar="NAME", help="routing policy (default dualmap)")
-    parser.add_argument(
-        "--policy-option", action="append", metavar="K=V", help="an option of the policy"
-    )
-    for flag, _, metavar, text in _PLAIN:
-        parser.add_argument(flag, metavar=metavar, help=text, dest=_dest(flag))
-    parser.add_argument(
-        "--set", action="append", metavar="PATH=V", help="any field, as fleet.join_ramp_s=0"
-    )
-    parser.add_argument("--print-config", action="store_true", help="show what is in force, end")
-    parser.add_argument(
-        "--hash-key", action="store_true", help="read a key from standard input, print its hash"
-    )
+    for flag in (*_SINGLE, *_PLAIN):
+        parser.add_argument(flag.name, metavar=flag.metavar, help=flag.text, dest=_dest(flag.name))
+    for flag in _REPEATED:
+        parser.add_argument(flag.name, metavar=flag.metavar, help=flag.text, action="append")
+    for flag in _ACTIONS:
+        parser.add_argument(flag.name, help=flag.text, action="store_true")
     return parser
 
 

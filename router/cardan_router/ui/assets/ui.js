@@ -14,6 +14,7 @@ function element(tag, text, className) {
   return made;
 }
 
+const short = (name) => name.replace(/^https?:\/\//, "");
 const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
 const sum = (object) => Object.values(object).reduce((a, b) => a + b, 0);
 const percent = (value) => (known(value) ? `${(100 * value).toFixed(value < 0.1 ? 1 : 0)} %` : "–");
@@ -102,14 +103,14 @@ function row(cells) {
 function drawEndpoints(state) {
   const top = Math.max(8, ...state.endpoints.map((e) => e.in_flight));
   $("endpoints").tBodies[0].replaceChildren(...state.endpoints.map((e) => row([
-    [e.name, "id"],
+    [short(e.name), "id"],
     [element("span", e.state, `dot ${e.state}`)],
     [e.engine],
     [bar(e.in_flight, top, count(e.in_flight))],
     [count(e.waiting), "n"],
     [count(e.requests), "n"],
     [e.tokens ? percent(e.hit_tokens / e.tokens) : "–", "n"],
-    [count(e.prefill_tokens_per_s), "n"],
+    [e.requests ? count(e.prefill_tokens_per_s) : "–", "n"],
     [known(e.engine_running) ? `${count(e.engine_running)} / ${count(e.engine_waiting)}` : "–", "n"],
     [percent(e.kv_used_ratio), "n"],
     [known(e.scrape_age_s) ? `${e.scrape_age_s.toFixed(1)} s ago` : "never", "n"],
@@ -124,7 +125,7 @@ function drawReceipts(state) {
     return row([
       [new Date(r.at * 1000).toLocaleTimeString("en-GB")],
       [r.request_id, "id"],
-      [r.endpoint || "–", "id"],
+      [r.endpoint ? short(r.endpoint) : "–", "id"],
       [r.reason || "–"],
       [seconds(r.ttft_s), "n"],
       [seconds(r.predicted_ttft_s), "n muted"],

@@ -1,0 +1,68 @@
+"""Readiness: not with one engine of eight, not never, and once ready ready to the end."""
+
+from __future__ import annotations
+
+from cardan.endpoint import Endpoint
+from cardan.fleet import EndpointState, Fleet
+from cardan.instants import Monotonic
+from cardan_router.readiness import PATIENCE_S, Readiness
+
+
+class Bench:
+    """A fleet, who of it has joined, and a clock."""
+
+    def __init__(self, *names: str) -> None:
+        self.fleet = Fleet()
+        self.set_members(*names)
+        self.joined: set[str] = set()
+        self.draining = False
+        self.now = 0.0
+        self.readiness = Readiness(
+            self.fleet, self.has_joined, lambda: self.draining, lambda: self.now
+        )
+
+    def has_joined(self, state: EndpointState) -> bool:
+        return str(state.id) in self.joined
+
+    def set_members(self, *names: str) -> None:
+        self.fleet.update(
+            [Endpoint(url=f"http://{name}:1", name=name) for name in names], Monotonic(0.0)
+        )
+
+    def look(self) -> bool:
+        return self.readiness.look().ready
+
+
+def test_ready_when_all_have_joined() -> None:
+    bench = Bench("a", "b")
+    assert bench.readiness.look() == (False, "no endpoint has answered yet")
+    bench.joined.add("a")
+    assert bench.readiness.look() == (False, "1 of 2 endpoints have not answered yet")
+    bench.joined.add("b")
+    assert bench.look()
+
+
+def test_ready_with_some_after_a_while() -> None:
+    bench = Bench("a", "b")
+    bench.joined.add("a")
+    bench.now = PATIENCE_S
+    assert bench.look()
+
+
+def test_never_ready_with_none() -> None:
+    bench = Bench("a")
+    bench.now = 1e6
+    assert not bench.look()
+    bench.set_members()
+    assert bench.readiness.look() == (False, "no endpoint is known")
+
+
+def test_ready_stays_ready_until_shutdown() -> None:
+    bench = Bench("a")
+    bench.joined.add("a")
+    assert bench.look()
+    bench.joined.clear()
+    bench.set_members("b")
+    assert bench.look()
+    bench.draining = True
+    assert bench.readiness.look() == (False, "shutting down")

@@ -1,0 +1,190 @@
+"""What a request leaves behind: counts that add up, a log line, a receipt; labels are bounded."""
+
+from __future__ import annotations
+
+import json
+import random
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from cardan.endpoint import Endpoint
+from cardan.fleet import Fleet
+from cardan.instants import Monotonic
+from cardan.ledger import Outcome, Usage
+from cardan.lifecycle import Exchange, Failure, Forward
+from cardan.policies import RoundRobin
+from cardan.prompt import EMPTY
+from cardan.request import Api, RequestView
+from cardan_router.access_log import AccessLog
+from cardan_router.rejections import Told
+from cardan_router.telemetry import ObservedScheduler, Registry, RequestRecorder, metrics
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cardan_router.flight import Flight
+    from cardan_router.telemetry.registry import Spec
+
+
+class Bench:
+    """A fleet of two, a scheduler and a recorder."""
+
+    def __init__(self, folder: Path, sample: float = 1.0) -> None:
+        self.fleet = Fleet()
+        self.fleet.update(
+            [Endpoint(url=f"http://{n}:1", name=n, models=("m",)) for n in "ab"], Monotonic(0.0)
+        )
+        self.registry = Registry(metrics.ALL)
+        self.scheduler = ObservedScheduler(self.fleet, RoundRobin(), random.Random(1))
+        self.scheduler.observe_with(self.registry)
+        self.log_path = folder / "access.log"
+        self.log = AccessLog(str(self.log_path), lambda: None)
+        self.recorder = RequestRecorder(
+            self.registry,
+            self.log,
+            self.fleet.models,
+            receipts=2,
+            sample=sample,
+            rng=random.Random(1),
+        )
+
+    def request(
+        self,
+        model: str = "m",
+        outcome: Outcome = Outcome.OK,
+        *,
+        fail_first: bool = False,
+        request_id: str = "r",
+        usage: Usage | None = None,
+    ) -> None:
+        """One request from arrival to its record: dispatched at 1 s, first byte at 3, end at 4."""
+        view = RequestView(
+            request_id=request_id,
+            api=Api.CHAT,
+            model=model,
+            prompt=EMPTY,
+            stream=True,
+            arrived_at=Monotonic(0.5),
+            slo_ttft_s=1.0,
+            tenant="secret-tenant",
+        )
+        exchange = Exchange(self.scheduler, view)
+        action = exchange.arrive(Monotonic(1.0))
+        dispatched = isinstance(action, Forward)
+        if dispatched and fail_first:
+            exchange.failed(Failure.RESET, Monotonic(1.0))
+        if dispatched:
+            exchange.first_byte(Monotonic(3.0))
+            exchange.ended(outcome, Monotonic(4.0), usage)
+        flight = SimpleNamespace(
+            exchange=exchange,
+            call=SimpleNamespace(view=view),
+            arrived_at=0.5,
+            dispatched_at=1.0 if dispatched else None,
+            ended_at=4.0,
+            decision_s=20e-6,
+            usage=usage,
+            status=200,
+            bytes_out=10,
+        )
+        self.recorder.flight_ended(cast("Flight", flight))
+
+    def series(self, spec: Spec) -> dict[tuple[str, ...], float]:
+        return self.registry.counter(spec).series
+
+    def lines(self) -> list[dict[str, Any]]:
+        self.log.close()
+        return [json.loads(line) for line in self.log_path.read_text().splitlines()]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """A fresh bench."""
+    return Bench(tmp_path)
+
+
+def test_every_request_is_counted_once_by_its_outcome(bench: Bench) -> None:
+    bench.request()
+    bench.request()
+    bench.request(outcome=Outcome.CLIENT_ERROR)
+    assert bench.series(metrics.REQUESTS) == {
+        ("chat", "m", "ok"): 2,
+        ("chat", "m", "client-error"): 1,
+    }
+    assert sum(bench.series(metrics.DECISIONS).values()) == 3
+    assert sum(bench.series(metrics.ENDPOINT_REQUESTS).values()) == 3
+    ttft = bench.registry.histogram(metrics.TTFT).cell(("chat", "m", "true"))
+    assert sum(ttft.counts) == 2  # an error's first byte is no first token
+    assert ttft.sum == pytest.approx(5.0)
+    queue = bench.registry.histogram(metrics.QUEUE).cell(("m",))
+    assert queue.sum == pytest.approx(1.5)
+
+
+def test_models_that_nobody_serves_share_one_label(bench: Bench) -> None:
+    for n in range(50):
+        bench.request(model=f"made-up-{n}")
+    assert {labels[1] for labels in bench.series(metrics.REQUESTS)} == {"other"}
+
+
+def test_a_model_becomes_a_label_as_soon_as_somebody_serves_it(bench: Bench) -> None:
+    bench.request(model="late")
+    state = next(iter(bench.fleet.endpoints.values()))
+    bench.fleet.introspected(state, ["m", "late"], state.engine)
+    bench.request(model="late")
+    assert {labels[1] for labels in bench.series(metrics.REQUESTS)} == {"other", "late"}
+
+
+def test_retries_and_failures_are_counted_with_their_reason(bench: Bench) -> None:
+    bench.request(fail_first=True)
+    assert bench.series(metrics.RETRIES) == {("reset",): 1}
+    assert list(bench.series(metrics.FAILURES).values()) == [1]
+    assert [labels[1] for labels in bench.series(metrics.FAILURES)] == ["reset"]
+
+
+def test_what_engines_report_is_set_beside_what_was_predicted(bench: Bench) -> None:
+    bench.request(usage=Usage(prompt_tokens=100, completion_tokens=7, cached_tokens=64))
+    bench.request(usage=Usage(prompt_tokens=100))
+    assert bench.series(metrics.PROMPT_TOKENS) == {("m",): 200}
+    assert bench.series(metrics.COMPLETION_TOKENS) == {("m",): 7}
+    assert sum(bench.series(metrics.CACHED_ACTUAL).values()) == 64
+    assert len(bench.series(metrics.CACHED_PREDICTED)) == 1  # not where nothing was reported
+
+
+def test_a_log_line_tells_the_story_and_a_receipt_is_kept(bench: Bench) -> None:
+    for n in range(3):
+        bench.request(request_id=f"r{n}", usage=Usage(cached_tokens=3))
+    assert len(bench.recorder.receipts) == 2
+    line = bench.lines()[0]
+    assert line["request_id"] == "r0"
+    assert line["tenant"] == "secret-tenant"
+    assert line["outcome"] == "ok"
+    assert line["endpoint"] in ("a", "b")
+    assert (line["queue_s"], line["ttft_s"], line["duration_s"]) == (0.5, 2.5, 3.5)
+    assert line["cached_tokens"] == 3
+
+
+def test_a_sample_keeps_every_request_that_went_wrong(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, sample=0.1)
+    for n in range(100):
+        bench.request(request_id=f"ok{n}")
+    for n in range(5):
+        bench.request(outcome=Outcome.ENGINE_ERROR, request_id=f"bad{n}")
+    lines = bench.lines()
+    assert sum(line["outcome"] == "engine-error" for line in lines) == 5
+    assert 0 < sum(line["outcome"] == "ok" for line in lines) < 40
+
+
+def test_what_is_turned_away_is_counted_by_code_and_logged(bench: Bench) -> None:
+    told = Told(401, "authentication_error", "invalid_api_key", "UNAUTHENTICATED")
+    bench.recorder.turned_away(told, request_id="x\ny", path="/v1/" + "z" * 999, tenant="")
+    assert bench.series(metrics.REJECTS) == {("invalid_api_key",): 1}
+    line = bench.lines()[0]
+    assert line["status"] == 401
+    assert len(line["path"]) == 200
+
+
+def test_no_label_ever_holds_who_asked(bench: Bench) -> None:
+    bench.request(request_id="secret-id")
+    text = json.dumps([list(labels) for labels in bench.series(metrics.REQUESTS)])
+    assert "secret" not in text

@@ -1,0 +1,112 @@
+"""Scraping: each dialect by its best path; a failure changes nothing, and its age shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from cardan.endpoint import Endpoint, EngineKind
+from cardan.fleet import Fleet
+from cardan.instants import Monotonic
+from cardan_router.config import ScrapeConfig
+from cardan_router.fetch import Fetcher
+from cardan_router.scrape import LOADS_PATH, WITHOUT_METRICS_S, Scraper
+
+from tests.router.stub import Stub, stub
+
+if TYPE_CHECKING:
+    from cardan.fleet import EndpointState
+
+VLLM = (
+    b'vllm:num_requests_running{engine="0",model_name="m"} 3.0\n'
+    b'vllm:num_requests_waiting{engine="0",model_name="m"} 2.0\n'
+)
+SGLANG = b'sglang:num_running_reqs{engine_type="unified",tp_rank="0",pp_rank="0"} 4.0\n'
+LOADS = (
+    b'{"loads":[{"num_running_reqs":5,"num_waiting_reqs":1,"num_waiting_uncached_tokens":900,'
+    b'"max_total_num_tokens":16384,"token_usage":0.5}]}'
+)
+
+
+class Bench:
+    """One endpoint that has joined, and a scraper."""
+
+    def __init__(self, engine: Stub, kind: EngineKind) -> None:
+        self.results: list[str] = []
+        self.now = 100.0
+        self.scraper = Scraper(
+            Fetcher(), ScrapeConfig(timeout_s=0.2), lambda: self.now, self.results.append
+        )
+        fleet = Fleet()
+        fleet.update([Endpoint(url=engine.url)], Monotonic(0.0))
+        self.state: EndpointState = next(iter(fleet.endpoints.values()))
+        fleet.introspected(self.state, ["m"], kind)
+
+
+async def test_vllm_is_read_from_its_metrics() -> None:
+    async with stub() as engine:
+        engine.answers["/metrics"] = (200, VLLM)
+        bench = Bench(engine, EngineKind.VLLM)
+        assert await bench.scraper.visit(bench.state) == 1.0
+        metrics = bench.state.metrics
+        assert metrics is not None
+        assert (metrics.running, metrics.waiting, metrics.at) == (3.0, 2.0, 100.0)
+        assert metrics.kv_used_ratio is None
+        assert engine.asked == ["/metrics"]
+
+
+async def test_sglang_is_read_from_its_loads() -> None:
+    async with stub() as engine:
+        engine.answers[LOADS_PATH] = (200, LOADS)
+        bench = Bench(engine, EngineKind.SGLANG)
+        await bench.scraper.visit(bench.state)
+        metrics = bench.state.metrics
+        assert metrics is not None
+        assert (metrics.running, metrics.waiting_uncached_tokens) == (5.0, 900.0)
+        assert engine.asked == [LOADS_PATH]
+
+
+@pytest.mark.parametrize("answer", [(404, b""), (500, b""), (200, b"<html>")])
+async def test_an_sglang_without_loads_is_read_from_its_metrics(answer: tuple[int, bytes]) -> None:
+    async with stub() as engine:
+        engine.answers[LOADS_PATH] = answer
+        engine.answers["/metrics"] = (200, SGLANG)
+        bench = Bench(engine, EngineKind.SGLANG)
+        for _ in range(2):
+            await bench.scraper.visit(bench.state)
+        assert bench.state.metrics is not None
+        assert bench.state.metrics.running == 4.0
+        assert engine.asked == [LOADS_PATH, "/metrics", "/metrics"]
+
+
+async def test_a_failed_reading_leaves_what_is_known_to_grow_old() -> None:
+    async with stub() as engine:
+        engine.answers["/metrics"] = (200, VLLM)
+        bench = Bench(engine, EngineKind.VLLM)
+        await bench.scraper.visit(bench.state)
+        known = bench.state.metrics
+        engine.answers["/metrics"] = None
+        bench.now = 104.0
+        await bench.scraper.visit(bench.state)
+        assert bench.state.metrics is known
+        assert bench.state.fresh_metrics(Monotonic(bench.now)) is None
+        assert bench.results == ["ok", "timeout"]
+
+
+async def test_an_engine_without_metrics_is_asked_rarely() -> None:
+    async with stub() as engine:
+        bench = Bench(engine, EngineKind.OPENAI)
+        assert await bench.scraper.visit(bench.state) == WITHOUT_METRICS_S
+        assert bench.state.metrics is None
+        assert bench.results == ["no-metrics"]
+
+
+async def test_nobody_is_asked_before_it_has_joined_or_when_nobody_wants_to_know() -> None:
+    async with stub() as engine:
+        bench = Bench(engine, EngineKind.VLLM)
+        bench.state.models = frozenset()
+        await bench.scraper.visit(bench.state)
+        bench.state.models = frozenset({"m"})
+        bench.scraper.enabled = False
+        await bench.scraper.visit(bench.state)
+        assert engine.asked == []

@@ -255,5 +255,5 @@ def test_every_policy_can_be_named(tag: str) -> None:
 
 
 def test_an_unknown_name_is_answered_with_all_names() -> None:
-    with pytest.raises(ConfigError, match=r"'round-robbin'.*dualmap.*round-robin"):
-        policy_named("round-robbin")
+    with pytest.raises(ConfigError, match=r"'rond-robin'.*dualmap.*round-robin"):
+        policy_named("rond-robin")

@@ -48,7 +48,7 @@ class Engine:
     """One prompt at a time, first come first served."""
 
     rate: float
-    cache: Shadow = field(default_factory=lambda: Shadow(CACHE_TOKENS // BLOCK_TOKENS))
+    cache: Shadow
     queue: list[Exchange] = field(default_factory=list)
     served: int = 0
     hit_tokens: float = 0.0
@@ -85,10 +85,21 @@ class Result:
 class Play:
     """A policy on engines of these rates, over a list of arrivals."""
 
-    def __init__(self, policy: AnyPolicy, rates: list[float], *, slo_s: float, seed: int) -> None:
-        fleet = fleet_of(len(rates), cache_tokens=CACHE_TOKENS)
+    def __init__(
+        self,
+        policy: AnyPolicy,
+        rates: list[float],
+        *,
+        slo_s: float,
+        seed: int,
+        cache_tokens: int = CACHE_TOKENS,
+    ) -> None:
+        fleet = fleet_of(len(rates), cache_tokens=cache_tokens)
         self.scheduler = Scheduler(fleet, policy, Random(seed))
-        self.engines = dict(zip(map(str, fleet.endpoints), map(Engine, rates), strict=True))
+        self.engines = {
+            str(id_): Engine(rate, Shadow(cache_tokens // BLOCK_TOKENS))
+            for id_, rate in zip(fleet.endpoints, rates, strict=True)
+        }
         self.slo_s = slo_s
         self.events: list[tuple[float, int, Event]] = []
         self.serial = itertools.count()

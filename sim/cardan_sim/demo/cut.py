@@ -4,9 +4,9 @@
 
 The published trace has 12,031 requests in an hour. Taking its first minutes would cut most
 conversations short, and with them the reuse of prefixes, which comes minutes later. So every
-twentieth conversation is kept whole and the rest dropped: a conversation is the requests with the
+sixteenth conversation is kept whole and the rest dropped: a conversation is the requests with the
 same second block (the first is one system prompt for everybody). Prompts over 32,768 tokens are
-left out, as on engines that serve contexts of that length. The first 500 of what is left are the
+left out, as on engines that serve contexts of that length. The first 600 of what is left are the
 slice; its lines are the published ones, byte for byte.
 """
 
@@ -24,9 +24,9 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-KEEP_ONE_IN: Final = 20
+KEEP_ONE_IN: Final = 16
 MAX_INPUT_TOKENS: Final = 32_768
-REQUESTS: Final = 500
+REQUESTS: Final = 600
 SLICE: Final = Path(__file__).parent / "data" / "conversation_slice.jsonl.gz"
 
 

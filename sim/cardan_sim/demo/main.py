@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import uvloop
+from cardan.policies import policy_names
 from rich.console import Console
 
 from cardan_sim.demo.children import ChildError
@@ -49,15 +50,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--policy",
         action="append",
+        choices=policy_names(),
         metavar="NAME",
-        help=f"a policy to run (repeatable; {BASELINE} and {OURS} without it)",
+        help=f"a policy to run (repeatable; {BASELINE} and {OURS} without it); "
+        + ", ".join(policy_names()),
     )
-    parser.add_argument("--engines", type=count, default=default.engines, metavar="N")
-    parser.add_argument("--requests", type=count, default=default.requests, metavar="N")
-    parser.add_argument(
-        "--rate", type=positive, default=default.rate_rps, metavar="R", help="requests a second"
-    )
-    parser.add_argument("--slo-ttft", type=positive, default=default.slo_ttft_s, metavar="S")
+    for flag, kind, value, metavar, what in (
+        ("--engines", count, default.engines, "N", "simulated engines"),
+        ("--requests", count, default.requests, "N", "requests of the slice"),
+        ("--rate", positive, default.rate_rps, "R", "requests a second"),
+        ("--slo-ttft", positive, default.slo_ttft_s, "S", "seconds to the first token in time"),
+    ):
+        parser.add_argument(
+            flag, type=kind, default=value, metavar=metavar, help=f"{what} ({value:g})"
+        )
     parser.add_argument(
         "--listen",
         default="127.0.0.1:0",

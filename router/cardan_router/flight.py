@@ -356,10 +356,10 @@ class Flight:
 
     def _is_refused_by(self, held: bytes, now: Monotonic) -> bool:
         """Does the first event say: not here? Then it has been tried elsewhere."""
-        event = answers.first_event(held)
-        if event is None or b'"error"' not in event:
+        if b'"error"' not in held:
             return False
-        failure = answers.failure_of_event(event)
+        event = answers.first_event(held)
+        failure = None if event is None else answers.failure_of_event(event)
         if failure is None:
             self._saw_error = answers.has_error(held)
             return False

@@ -114,7 +114,9 @@ class EndpointState:
         return None if metrics is None or metrics.is_stale(now) else metrics
 
     def observe(self, metrics: EngineMetrics) -> None:
-        """A scrape came in; the shadow takes the engine's real capacity."""
+        """A scrape came in: the shadow is as large as the engine's cache, empty if it restarted."""
+        if self.metrics is not None and metrics.is_after_restart(self.metrics):
+            self.shadow.clear()
         self.metrics = metrics
         if metrics.kv_capacity_tokens:
             block_tokens = self.block_tokens * self.speed.token_ratio  # real tokens of a block

@@ -35,3 +35,11 @@ class EngineMetrics(msgspec.Struct, frozen=True, kw_only=True):
     def is_stale(self, now: Monotonic) -> bool:
         """Too old to route by."""
         return now - self.at > STALE_AFTER_S
+
+    def is_after_restart(self, before: EngineMetrics) -> bool:
+        """Whether a counter fell since `before`: the engine restarted, its cache is empty."""
+        pairs = (
+            (before.prompt_tokens, self.prompt_tokens),
+            (before.generation_tokens, self.generation_tokens),
+        )
+        return any(old is not None and new is not None and new < old for old, new in pairs)

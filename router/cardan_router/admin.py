@@ -17,7 +17,6 @@ from cardan.errors import RequestError
 from cardan_router.http.routes import Local, Request, Response
 from cardan_router.rejections import error_body, of_error
 from cardan_router.telemetry.exposition import CONTENT_TYPE, render
-from cardan_router.telemetry.recorder import log_entry
 from cardan_router.ui import asset, page_state
 from cardan_router.ui.pages import HEADERS
 from cardan_router.workers.board import FRESH_S
@@ -25,10 +24,10 @@ from cardan_router.workers.board import FRESH_S
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cardan_router.flight import Flight
     from cardan_router.gateway import Gateway
     from cardan_router.readiness import Readiness
     from cardan_router.telemetry import Present, Registry, RequestRecorder, Snapshot
+    from cardan_router.telemetry.recorder import Landed
     from cardan_router.workers import Board
 
 
@@ -71,11 +70,12 @@ class Admin:
 
     def receipts(self) -> list[dict[str, Any]]:
         """This process's latest requests, newest first."""
-        return [receipt_row(flight, at) for at, flight in reversed(self._recorder.receipts)]
+        return [receipt_row(landed) for landed in reversed(self._recorder.receipts)]
 
     def snapshot(self) -> Snapshot:
         """This process's numbers."""
         self._present.refresh()
+        self._recorder.flush()
         return self._registry.snapshot()
 
     def _guard(self, answer: Callable[[Request], Response]) -> Callable[[Request], Response]:
@@ -137,11 +137,10 @@ class Admin:
         return found
 
 
-def receipt_row(flight: Flight, at: float) -> dict[str, Any]:
+def receipt_row(landed: Landed) -> dict[str, Any]:
     """A request as the page lists it: its line of the access log, without who asked."""
-    entry = log_entry(flight, at)
-    row = {key: value for key, value in entry.items() if key not in ("time", "tenant")}
-    return {"at": at, **row}
+    entry = landed.entry()
+    return {"at": entry.pop("time"), **{k: v for k, v in entry.items() if k != "tenant"}}
 
 
 def _alive(_request: Request) -> Response:

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 import uvloop
 from cardan.errors import CardanError, ConfigError
 from cardan.fleet import Fleet
-from cardan.policies.base import Needs
 
 from cardan_router import logs
 from cardan_router.access_log import FLUSH_EVERY_S, AccessLog
@@ -28,19 +27,17 @@ from cardan_router.admin import Admin
 from cardan_router.clock import monotonic
 from cardan_router.config import keep_fixed
 from cardan_router.discovery import FileSource, Membership
-from cardan_router.fetch import Fetcher
 from cardan_router.front import FrontDoors
 from cardan_router.gateway import Gateway
-from cardan_router.keys import KeyRing, read_keys
 from cardan_router.probe import Prober
 from cardan_router.readiness import Readiness
 from cardan_router.rounds import Rounds
 from cardan_router.scrape import Scraper
 from cardan_router.supervise import Supervisor
 from cardan_router.telemetry import ObservedScheduler, Present, Registry, RequestRecorder, metrics
-from cardan_router.tls import make_context
-from cardan_router.workers import Board, Published
-from cardan_router.workers.board import PUBLISH_EVERY_S
+from cardan_router.wiring import fetcher_of, keys_of, wants_scrape
+from cardan_router.workers import Board
+from cardan_router.workers.sharing import Sharing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +46,7 @@ if TYPE_CHECKING:
 
     from cardan_router.config import Config
     from cardan_router.flags import Invocation
+    from cardan_router.keys import KeyRing
     from cardan_router.telemetry.registry import Spec
     from cardan_router.workers import WorkerSlot
 
@@ -102,7 +100,7 @@ class App:
             self.scheduler,
             config.routing_key,
             slo_ttft_s=config.slo.ttft_s,
-            keys=_read_keys(config),
+            keys=keys_of(config),
             recorder=self.recorder,
             limits=config.limits,
             timeouts=config.timeouts,
@@ -110,12 +108,12 @@ class App:
             clock=monotonic,
         )
         self.prober = Prober(
-            self.fleet, _fetcher(config), config.probe, monotonic, self._count(metrics.PROBES)
+            self.fleet, fetcher_of(config), config.probe, monotonic, self._count(metrics.PROBES)
         )
         self.scraper = Scraper(
-            _fetcher(config), config.scrape, monotonic, self._count(metrics.SCRAPES)
+            fetcher_of(config), config.scrape, monotonic, self._count(metrics.SCRAPES)
         )
-        self.scraper.enabled = _wants_scrape(config)
+        self.scraper.enabled = wants_scrape(config)
         self.membership = Membership(self.fleet, monotonic, self._endpoints_left)
         self.file_source = self._file_source(config)
         self.readiness = Readiness(
@@ -124,6 +122,11 @@ class App:
         self.present = Present(self.registry, self.scheduler, self.prober.joined, monotonic)
         self.admin = Admin(
             self.gateway, self.registry, self.recorder, self.present, self.readiness, self._board
+        )
+        self._sharing = (
+            Sharing(self._board, self.fleet, self.admin, monotonic, learns=not self._slot.scrapes)
+            if self._board and self._slot
+            else None
         )
         shared = self._slot.addresses if self._slot else None
         self.doors = FrontDoors(self.gateway, self.admin, self.readiness, config, shared)
@@ -178,10 +181,10 @@ class App:
         spawn("access-log", self._flush_access_log)
         spawn("readiness", self.doors.follow_readiness)
         spawn("discovery-file", self._watch_file)
-        if self._slot is None or self._slot.number == 0:
+        if self._slot is None or self._slot.scrapes:
             spawn("scrape", scrapes.run)
-        if self._board is not None:
-            spawn("board", self._share)
+        if self._sharing is not None:
+            spawn("board", self._sharing.run)
 
     async def _end(self) -> None:
         grace_s = self.config.shutdown.grace_s
@@ -192,8 +195,8 @@ class App:
         )
         if not finished:
             log.warning("requests were still running after %g s and have been cut", grace_s)
-        if self._board is not None:
-            self._publish(self._board)
+        if self._sharing is not None:
+            self._sharing.publish()
         await self.supervisor.close()
         self.access_log.close()
 
@@ -232,7 +235,7 @@ class App:
         wanted.check_complete()
         running = self.config
         config, refused = keep_fixed(running, wanted)
-        keys = _read_keys(config)
+        keys = keys_of(config)
         file_source = self._file_source(config)
         if file_source is not None:
             file_source.read()
@@ -264,9 +267,9 @@ class App:
             timeouts=config.timeouts,
             upstream=config.upstream,
         )
-        self.prober.reconfigure(config.probe, _fetcher(config))
-        scrapes = _wants_scrape(config)
-        self.scraper.reconfigure(config.scrape, _fetcher(config), enabled=scrapes)
+        self.prober.reconfigure(config.probe, fetcher_of(config))
+        scrapes = wants_scrape(config)
+        self.scraper.reconfigure(config.scrape, fetcher_of(config), enabled=scrapes)
         self.recorder.sample = config.log.access_sample
 
     def _swap_access_log(self, fresh: AccessLog) -> None:
@@ -295,43 +298,13 @@ class App:
             if self.file_source is not None:
                 self.file_source.poll()
 
-    async def _share(self) -> None:
-        """Publish what other workers want to know, and learn from the one that scrapes."""
-        board = self._board
-        while board is not None:
-            self._publish(board)
-            if self._slot is not None and self._slot.number != 0:
-                for published in board.others():
-                    self._learn(published)
-            await asyncio.sleep(PUBLISH_EVERY_S)
-
-    def _publish(self, board: Board) -> None:
-        board.publish(
-            Published(
-                board.worker,
-                monotonic(),
-                self.admin.snapshot(),
-                self.admin.receipts(),
-                {
-                    state.id: state.metrics
-                    for state in self.fleet.endpoints.values()
-                    if state.metrics is not None
-                },
-            )
-        )
-
-    def _learn(self, published: Published) -> None:
-        for state in self.fleet.endpoints.values():
-            found = published.metrics.get(state.id)
-            if found is not None and (state.metrics is None or found.at > state.metrics.at):
-                state.observe(found)
-
     # -- small parts ------------------------------------------------------------------------------
 
     def _endpoints_left(self, gone: list[EndpointState]) -> None:
         self.prober.forget(gone)
         self.gateway.endpoints_left(gone)
         ids = {str(state.id) for state in gone} - set(self.fleet.endpoints)
+        self.recorder.flush()
         self.registry.forget("endpoint", ids)
 
     def _count(self, spec: Spec) -> Callable[[str], None]:
@@ -355,34 +328,6 @@ class App:
             lambda endpoints: self.membership.report("file", endpoints),
             lambda good: loads.add(("file", "ok" if good else "failed")),
         )
-
-
-def _read_keys(config: Config) -> KeyRing | None:
-    return read_keys(Path(config.api_keys)) if config.api_keys else None
-
-
-def _fetcher(config: Config) -> Fetcher:
-    key = config.upstream.api_key
-    headers = (("authorization", f"Bearer {key}"),) if key else ()
-    return Fetcher(headers=headers, tls_ca=config.upstream.tls_ca)
-
-
-def _wants_scrape(config: Config) -> bool:
-    """Does anybody want to know what engines say of themselves?"""
-    if config.scrape.when == "auto":
-        return Needs.ENGINE_METRICS in config.policy.needs()
-    return config.scrape.when == "always"
-
-
-def check_files(config: Config) -> None:
-    """Read every file the configuration names; `ConfigError` if one is no good."""
-    config.check_complete()
-    _read_keys(config)
-    if config.tls.enabled:
-        make_context(config.tls)
-    if config.discovery.file:
-        path = Path(config.discovery.file)
-        FileSource(path, lambda _: None, lambda _: None).read()
 
 
 def run_process(invocation: Invocation, config: Config, slot: WorkerSlot | None = None) -> int:

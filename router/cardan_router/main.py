@@ -43,7 +43,8 @@ def main(argv: list[str]) -> int:
 
 
 def _run(invocation: Invocation, config: Config) -> int:
-    from cardan_router.app import check_files, run_process
+    from cardan_router.app import run_process
+    from cardan_router.wiring import check_files
 
     check_files(config)
     logs.configure(config.log)

@@ -91,6 +91,7 @@ class Bench:
         self.recorder.flight_ended(cast("Flight", flight))
 
     def series(self, spec: Spec) -> dict[tuple[str, ...], float]:
+        self.recorder.flush()
         return self.registry.counter(spec).series
 
     def lines(self) -> list[dict[str, Any]]:

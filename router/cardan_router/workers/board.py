@@ -18,7 +18,8 @@ from cardan.metrics import EngineMetrics
 
 from cardan_router.telemetry.registry import Snapshot
 
-PUBLISH_EVERY_S = 1.0
+# Scraped metrics are trusted for three seconds and pass through here on their way to the others.
+PUBLISH_EVERY_S = 0.5
 # A worker that has not published for so long hangs or is gone; its counters still count, what it
 # said of the present does not.
 FRESH_S = 5.0

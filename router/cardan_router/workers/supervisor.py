@@ -44,6 +44,11 @@ class WorkerSlot(NamedTuple):
     announces: bool
 
     @property
+    def scrapes(self) -> bool:
+        """Engines are scraped by one worker for all: more often would be a burden to them."""
+        return self.number == 0
+
+    @property
     def name(self) -> str:
         """What metrics call it."""
         return str(self.number)

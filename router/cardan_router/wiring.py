@@ -1,0 +1,46 @@
+"""Parts that follow from the configuration alone, and the check of every file that it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cardan.policies.base import Needs
+
+from cardan_router.discovery import FileSource
+from cardan_router.fetch import Fetcher
+from cardan_router.keys import read_keys
+from cardan_router.tls import make_context
+
+if TYPE_CHECKING:
+    from cardan_router.config import Config
+    from cardan_router.keys import KeyRing
+
+
+def keys_of(config: Config) -> KeyRing | None:
+    """The API keys; None where everybody may call."""
+    return read_keys(Path(config.api_keys)) if config.api_keys else None
+
+
+def fetcher_of(config: Config) -> Fetcher:
+    """What asks engines about themselves, with the engines' key."""
+    key = config.upstream.api_key
+    headers = (("authorization", f"Bearer {key}"),) if key else ()
+    return Fetcher(headers=headers, tls_ca=config.upstream.tls_ca)
+
+
+def wants_scrape(config: Config) -> bool:
+    """Does anybody want to know what engines say of themselves?"""
+    if config.scrape.when == "auto":
+        return Needs.ENGINE_METRICS in config.policy.needs()
+    return config.scrape.when == "always"
+
+
+def check_files(config: Config) -> None:
+    """Read every file the configuration names; `ConfigError` if one is no good."""
+    config.check_complete()
+    keys_of(config)
+    if config.tls.enabled:
+        make_context(config.tls)
+    if config.discovery.file:
+        FileSource(Path(config.discovery.file), lambda _: None, lambda _: None).read()

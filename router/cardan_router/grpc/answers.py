@@ -63,8 +63,11 @@ class Answer:
                 self._flight.pause()
         self._changed.set()
 
-    def end(self) -> None:
+    def end(self, payload: bytes) -> None:
         """See `Sink`."""
+        if payload:
+            self._chunks.append(payload)
+            self._waiting_bytes += len(payload)
         self._ended = True
         self._changed.set()
 

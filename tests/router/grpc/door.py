@@ -31,6 +31,7 @@ from grpc import aio
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from cardan_router.clock import Clock
     from cardan_router.gateway import Authenticator
     from cardan_router.limits import LimitsConfig
 
@@ -74,15 +75,19 @@ async def door(
     grpc_limits: GrpcLimits | None = None,
     admission: AdmissionConfig | None = None,
     keys: Authenticator | None = None,
+    model: str = MODEL,
+    clock: Clock = monotonic,
 ) -> AsyncIterator[Door]:
-    """A gateway in front of the engines at `urls`, which all serve `MODEL`."""
+    """A gateway in front of the engines at `urls`, which all serve `model`."""
     fleet = Fleet()
     endpoints = [Endpoint(url=url, name=f"e{i}") for i, url in enumerate(urls)]
-    fleet.update(endpoints, monotonic())
+    fleet.update(endpoints, clock())
     for state in fleet.endpoints.values():
-        fleet.introspected(state, [MODEL], EngineKind.VLLM)
+        fleet.introspected(state, [model], EngineKind.VLLM)
     scheduler = Scheduler(fleet, policy or RoundRobin(), random.Random(1), admission=admission)
-    gateway = Gateway(scheduler, KeyConfig(), slo_ttft_s=lambda _: 5.0, keys=keys, limits=limits)
+    gateway = Gateway(
+        scheduler, KeyConfig(), slo_ttft_s=lambda _: 5.0, keys=keys, limits=limits, clock=clock
+    )
     made = Door(gateway, grpc_limits or GrpcLimits())
     sweeping = asyncio.create_task(gateway.run())
     await made.open()

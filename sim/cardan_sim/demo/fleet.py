@@ -32,7 +32,7 @@ class Fleet:
     def __init__(self, setting: Setting, policy: str, listen: str) -> None:
         """`listen` is the gateway's HOST:PORT; engines listen where the kernel chooses."""
         self.gateway_url = ""
-        self.engine_urls: list[str] = []
+        self.engines: dict[str, str] = {}
         self._setting = setting
         self._policy = policy
         self._listen = listen
@@ -80,10 +80,9 @@ class Fleet:
     async def _start(self) -> None:
         names = [f"engine-{number}" for number in range(1, self._setting.engines + 1)]
         engines = [await self._spawn(name, self._engine_arguments()) for name in names]
-        self.engine_urls = [await engine.url(_START_TIMEOUT_S) for engine in engines]
-        endpoints = [
-            {"name": name, "url": url} for name, url in zip(names, self.engine_urls, strict=True)
-        ]
+        urls = [await engine.url(_START_TIMEOUT_S) for engine in engines]
+        self.engines = dict(zip(names, urls, strict=True))
+        endpoints = [{"name": name, "url": url} for name, url in self.engines.items()]
         gateway = await self._spawn("gateway", self._gateway_arguments(endpoints))
         self.gateway_url = await gateway.url(_START_TIMEOUT_S)
         await self._until_ready()

@@ -154,7 +154,7 @@ class Demo:
 
     async def _replay(self, policy: str, requests: list[TraceRequest], fleet: Fleet) -> None:
         """Play the slice, unless a child dies meanwhile: then nothing it says would be true."""
-        replay = replay_of(self._setting, policy, requests, fleet.gateway_url, fleet.engine_urls)
+        replay = replay_of(self._setting, policy, requests, fleet.gateway_url, fleet.engines)
         span_s = len(requests) / self._setting.rate_rps
         self._console.print(
             f"{replay.label}: {fleet.size} processes are up; sending for {span_s:.0f} s.",

@@ -53,18 +53,22 @@ def load_slice(setting: Setting) -> list[TraceRequest]:
 
 
 def replay_of(
-    setting: Setting, policy: str, requests: list[TraceRequest], gateway: str, engines: list[str]
+    setting: Setting,
+    policy: str,
+    requests: list[TraceRequest],
+    gateway: str,
+    engines: dict[str, str],
 ) -> Replay:
-    """The replay of the slice through a gateway; `engines` tell who served what."""
+    """The replay of the slice through a gateway; `engines`, by name, tell who served what."""
     return Replay(
         label=display_name(policy),
-        trace="Mooncake conversation_trace, a slice",
+        trace="a slice of Mooncake's conversation_trace",
         requests=requests,
         pace=Pace(rate_rps=setting.rate_rps),
         endpoint=gateway,
         model=setting.model,
         max_output_tokens=setting.max_output_tokens,
-        engine_urls=engines,
+        engines=engines,
         slo_ttft_s=setting.slo_ttft_s,
         timeout_s=60.0,
     )

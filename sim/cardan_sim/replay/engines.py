@@ -10,12 +10,11 @@ import asyncio
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import aiohttp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping
 
 # Under each field, the names it has: vLLM's (with the older name second), then SGLang's.
 _REQUESTS: Final = ("vllm:request_success_total", "sglang:num_requests_total")
@@ -68,13 +67,12 @@ def _first(sums: dict[str, float], names: Iterable[str]) -> int | None:
     return next((int(sums[name]) for name in names if name in sums), None)
 
 
-async def read_engines(urls: Sequence[str]) -> dict[str, EngineCounts]:
-    """The counters of each engine by its host and port; engines that do not answer are left out."""
+async def read_engines(engines: Mapping[str, str]) -> dict[str, EngineCounts]:
+    """The counters of engines, URLs by name; engines that do not answer are left out."""
     timeout = aiohttp.ClientTimeout(total=_SCRAPE_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        counts = await asyncio.gather(*(_read_engine(session, url) for url in urls))
-    names = (urlsplit(url).netloc or url for url in urls)
-    return {name: count for name, count in zip(names, counts, strict=True) if count is not None}
+        counts = await asyncio.gather(*(_read_engine(session, url) for url in engines.values()))
+    return {name: count for name, count in zip(engines, counts, strict=True) if count is not None}
 
 
 async def _read_engine(session: aiohttp.ClientSession, url: str) -> EngineCounts | None:

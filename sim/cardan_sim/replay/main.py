@@ -9,6 +9,7 @@ import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import uvloop
 from rich.console import Console
@@ -200,7 +201,7 @@ def replay_of(args: argparse.Namespace) -> Replay:
         form=args.form,
         ignore_eos=not args.stop_at_eos,
         max_output_tokens=args.max_output_tokens,
-        engine_urls=args.engine_url,
+        engines={urlsplit(url).netloc or url: url for url in args.engine_url},
         slo_ttft_s=args.slo_ttft,
         time_scale=args.time_scale,
         timeout_s=args.timeout,

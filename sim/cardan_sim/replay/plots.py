@@ -23,6 +23,10 @@ _TICKS: Final = 6
 SERIES_COLOURS: Final = 6
 # A picosecond, in seconds: no figure here is that small, and an axis must have a length.
 _NOTHING: Final = 1e-12
+# Four decades on a logarithmic axis: what is smaller is drawn at its edge.
+_LOG_SPAN: Final = 1e4
+# Twelve-unit text is about seven units a letter; there are no font metrics here.
+_LETTER: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,7 @@ def bar_chart(
         for index, (label, values) in enumerate(series):
             text = f"{name}, {label}: {number(values[column])}"
             parts.append(_bar(left + index * width, width, y_axis, values[column], index, text))
-        parts.append(_text(left + 0.4 * slot, HEIGHT - _BOTTOM + 18, name, "middle"))
+        parts.append(_group_label(left + 0.4 * slot, name, slot))
     parts += _legend([label for label, _ in series])
     return _svg(title, parts)
 
@@ -139,7 +143,7 @@ def _x_axis(xs: Sequence[float], *, log: bool) -> Axis:
     low = min(xs, default=0.0) if log else 0.0
     high = max(xs, default=1.0)
     if log:
-        low = max(low, high / 1e6, 1e-6)
+        low = max(low, high / _LOG_SPAN, _NOTHING)
     if high - low < _NOTHING:
         high = low * 2 if low > _NOTHING else 1.0
     return Axis(low, high, _LEFT, _PLOT_WIDTH, log)
@@ -216,6 +220,14 @@ def _bar(left: float, width: float, axis: Axis, value: float, index: int, text: 
     return f"<rect {box} {fill}><title>{escape(text)}</title></rect>"
 
 
+def _group_label(x: float, name: str, slot: float) -> str:
+    """The name under a group of bars, slanted where it is wider than its place."""
+    y = HEIGHT - _BOTTOM + 16
+    if _LETTER * len(name) <= slot:
+        return _text(x, y, name, "middle")
+    return _text(x + 4, y - 4, name, "end", f' transform="rotate(-30 {x:.1f} {y:.1f})"')
+
+
 def _legend(labels: Sequence[str]) -> list[str]:
     """The names of the series, in a row under the title; one alone needs none."""
     if len(labels) < 2:
@@ -226,8 +238,7 @@ def _legend(labels: Sequence[str]) -> list[str]:
         fill = f"fill:var(--s{index % SERIES_COLOURS})"
         parts.append(f'<rect x="{x:.1f}" y="24" width="10" height="10" style="{fill}"/>')
         parts.append(_text(x + 14, 33, label))
-        # No font metrics here: seven units a letter is wide enough for 12-unit text.
-        x += 14 + 7 * len(label) + 16
+        x += 14 + _LETTER * len(label) + 16
     return parts
 
 

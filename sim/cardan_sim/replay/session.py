@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cardan_sim.replay.client import ReplayClient
@@ -16,7 +16,7 @@ from cardan_sim.traces import PromptForm, PromptWriter
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -29,7 +29,7 @@ class Replay:
     """What to replay, where to and how. Durations in seconds.
 
     `model` None takes the first the endpoint lists and leaves the names in recorded bodies.
-    `engine_urls` are read for the balance instead of the gateway's receipts.
+    `engines`, URLs by name, are read for the balance instead of the gateway's receipts.
     `time_scale` is the engines' own; `slo_ttft_s` is in their time.
     """
 
@@ -43,7 +43,7 @@ class Replay:
     form: PromptForm = "chat"
     ignore_eos: bool = True
     max_output_tokens: int | None = None
-    engine_urls: Sequence[str] = ()
+    engines: Mapping[str, str] = field(default_factory=dict)
     slo_ttft_s: float = 5.0
     time_scale: float = 1.0
     timeout_s: float = 600.0
@@ -56,7 +56,7 @@ async def run_replay(replay: Replay, stop: asyncio.Event, console: Console) -> F
     endpoint does not answer.
     """
     due_s = due_times(replay.requests, replay.pace)
-    before = await read_engines(replay.engine_urls)
+    before = await read_engines(replay.engines)
     async with ReplayClient(
         replay.endpoint, api_key=replay.api_key, timeout_s=replay.timeout_s
     ) as client:
@@ -71,7 +71,7 @@ async def run_replay(replay: Replay, stop: asyncio.Event, console: Console) -> F
         loop = OpenLoop(client, writer, replay.requests, due_s)
         async with show_progress(loop.tally, replay.label, console):
             outcome = await loop.run(stop)
-    after = await read_engines(replay.engine_urls)
+    after = await read_engines(replay.engines)
     grown = {name: now.since(before[name]) for name, now in after.items() if name in before}
     return measure(outcome, _settings(replay, model, due_s), grown)
 

@@ -79,6 +79,8 @@ async def test_a_small_demo_compares_the_policies_and_leaves_nothing(
     assert [run["succeeded"] for run in figures["runs"]] == [12, 12]
     for run in figures["runs"]:
         assert run["balance"]["source"] == "engines"
+        names = [share["name"] for share in run["balance"]["endpoints"]]
+        assert names == ["engine-1", "engine-2"]
         assert sum(share["requests"] for share in run["balance"]["endpoints"]) == 12
     assert html_file.read_text(encoding="utf-8").count("<svg") == 4
 

@@ -53,8 +53,8 @@ def test_lines_are_kept_byte_for_byte_and_by_conversation() -> None:
 def test_the_replay_of_the_demo_is_the_same_for_every_policy_but_its_name() -> None:
     setting = Setting(requests=3)
     requests = load_slice(setting)
-    base = replay_of(setting, "round-robin", requests, "http://g", ["http://e"])
-    ours = replay_of(setting, OURS, requests, "http://g", ["http://e"])
+    base = replay_of(setting, "round-robin", requests, "http://g", {"e": "http://e"})
+    ours = replay_of(setting, OURS, requests, "http://g", {"e": "http://e"})
     assert (base.label, ours.label) == ("round-robin", "Cardan (dualmap)")
     assert display_name("p2c") == "p2c"
     assert base.requests == ours.requests

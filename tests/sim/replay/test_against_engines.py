@@ -39,11 +39,11 @@ async def test_hits_and_tokens_are_those_the_engine_counted(make: str, form: Pro
             pace=Pace(),
             endpoint=url,
             form=form,
-            engine_urls=[url],
+            engines={"one": url},
             time_scale=0.05,
         )
         figures = await run_replay(replay, asyncio.Event(), Console(quiet=True))
-        counts = await read_engines([url])
+        counts = await read_engines({"one": url})
     finally:
         engine.kill()  # SGLang looks only every five seconds whether it may end
         await engine.stop()

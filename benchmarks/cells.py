@@ -13,7 +13,7 @@ from benchmarks.bodies import PLAIN, STREAM, Bodies
 from benchmarks.load import Load
 
 OPEN_RATE_PER_S = 400.0
-OPEN_CONNECTIONS = 64  # enough that a request is never late for want of a connection
+OPEN_CONNECTIONS = 256  # so many that a stall of half a second still finds one free
 CHUNKS = 50
 PLAIN_LIMIT = 0.8  # CPU of Cardan over the best peer's cache-aware policy: the project's target
 STREAM_LIMIT = 0.9
@@ -43,8 +43,10 @@ class Cell(msgspec.Struct, frozen=True):
             seconds=seconds,
             rate_per_s=self.rate_per_s,
             chunks=CHUNKS if self.bodies.stream else 0,
-            # A closed loop of paced streams is steady only once a whole stream has passed.
+            # Paced streams begin one after the other over a stream's length, or they would stay in
+            # step for ever; a closed loop of them is steady once that has passed.
             warmup_s=0.5 + self.gap_us * CHUNKS / 1e6,
+            stagger_s=self.gap_us * CHUNKS / 1e6,
         )
 
 

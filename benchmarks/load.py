@@ -28,6 +28,7 @@ class Load(msgspec.Struct, frozen=True):
     requests: int = 0  # ends the run after so many; 0 is no limit
     chunks: int = 0  # events of a whole stream; 0 does not check
     distinct_from: int = 0
+    stagger_s: float = 0.0  # over which the connections begin, in a closed loop
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -100,6 +101,7 @@ def _command(port: int, load: Load) -> list[str]:
         "--rate": load.rate_per_s,
         "--requests": load.requests,
         "--chunks": load.chunks,
+        "--stagger": load.stagger_s,
     }
     if load.bodies.distinct:
         options["--distinct-from"] = load.distinct_from

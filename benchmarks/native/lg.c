@@ -2,12 +2,14 @@
 // A load generator: one epoll thread, keep-alive connections, closed or open loop.
 //
 //   lg --port P --bodies FILE --connections N --seconds S [--warmup S] [--rate PER_S]
-//      [--requests N] [--chunks N] [--path PATH] [--distinct-from N]
+//      [--requests N] [--chunks N] [--path PATH] [--distinct-from N] [--stagger S]
 //
 // FILE holds records of a little-endian u32 length and a JSON body. Without --rate every connection
 // sends its next request when the last has ended (closed loop); with it requests start on schedule
 // and their latency counts from the schedule, so a slow server cannot hide its queue (open loop).
 // --requests ends the run after so many, --chunks says how many events a whole stream has.
+// --stagger spreads the connections' first requests over S seconds: paced streams that all start at
+// once stay in step for ever, and a gateway then meets bursts that no real fleet sends.
 // --distinct-from N replaces the 16 '#' of each body by a counter from N: no prompt comes twice.
 //
 // Prints {"measuring":true} when the warm-up ends, {"measured":true} when the window closes (the
@@ -77,7 +79,7 @@ static uint64_t done, reset, refused, dropped, received_bytes, events_seen;
 static uint64_t streams_whole, streams_broken;
 
 static int port, connections = 1, expected_chunks;
-static double seconds = 2, warmup = 0.5, rate;
+static double seconds = 2, warmup = 0.5, rate, stagger;
 static uint64_t request_limit, distinct_from;
 static bool distinct;
 static const char *bodies_file, *path = "/v1/chat/completions";
@@ -405,6 +407,18 @@ static void start_due(connection *all, uint64_t *next_ns, uint64_t period_ns) {
     }
 }
 
+// The first requests of a closed loop; returns when the next of them is due.
+static uint64_t start_first(connection *all, uint64_t begin_ns) {
+    static int begun;
+    for (; begun < connections && more_to_start(); begun++) {
+        uint64_t due = begin_ns + (uint64_t)(stagger * 1e9 * begun / connections);
+        if (due > now_ns())
+            return due;
+        start(&all[begun], now_ns());
+    }
+    return UINT64_MAX;
+}
+
 static int wait_events(struct epoll_event *events, uint64_t until_ns) {
     uint64_t now = now_ns(), left = until_ns > now ? until_ns - now : 0;
     if (left > 100000000u)
@@ -423,8 +437,6 @@ static double run(connection *all) {
     uint64_t begin = now_ns(), measure_from = begin + (uint64_t)(warmup * 1e9);
     uint64_t end = measure_from + (uint64_t)(seconds * 1e9), next = begin;
     uint64_t period = rate ? (uint64_t)(1e9 / rate) : 0;
-    for (int i = 0; i < connections && !rate && more_to_start(); i++)
-        start(&all[i], now_ns());
     for (;;) {
         uint64_t now = now_ns();
         if (!measuring && now >= measure_from) {
@@ -434,10 +446,12 @@ static double run(connection *all) {
         }
         if (now >= end || (request_limit && finished >= request_limit))
             break;
+        uint64_t wake = measuring ? end : measure_from;
         if (rate)
             start_due(all, &next, period);
-        uint64_t wake = measuring ? end : measure_from;
-        int n = wait_events(events, rate && more_to_start() && next < wake ? next : wake);
+        else
+            next = start_first(all, begin);
+        int n = wait_events(events, more_to_start() && next < wake ? next : wake);
         for (int i = 0; i < n; i++) {
             connection *c = events[i].data.ptr;
             if (events[i].events & EPOLLOUT)
@@ -480,6 +494,7 @@ static bool read_option(int o) {
     case 'n': request_limit = strtoull(optarg, NULL, 10); return true;
     case 'k': expected_chunks = atoi(optarg); return true;
     case 'u': path = optarg; return true;
+    case 'g': stagger = atof(optarg); return true;
     case 'd': distinct = true; distinct_from = strtoull(optarg, NULL, 10); return true;
     default: return false;
     }
@@ -492,6 +507,7 @@ int main(int argc, char **argv) {
         {"warmup", required_argument, NULL, 'w'},   {"rate", required_argument, NULL, 'r'},
         {"requests", required_argument, NULL, 'n'}, {"chunks", required_argument, NULL, 'k'},
         {"path", required_argument, NULL, 'u'},     {"distinct-from", required_argument, NULL, 'd'},
+        {"stagger", required_argument, NULL, 'g'},
         {0}};
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;)
         if (!read_option(o))

@@ -12,9 +12,17 @@ from typing import Final
 
 from cardan.errors import CardanError
 
-# `SIZE` of at most 15 digits (no 64-bit overflow), then extensions without control characters.
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})([ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
-_TRAILER_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+# `SIZE` of at most 15 digits (no 64-bit overflow), then extensions: `;name`, `;name=value`.
+_SIZE_LINE = re.compile(
+    rb"([0-9A-Fa-f]{1,15})(?:;" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb'|"[ !#-\[\]-~]*"))?)*'
+)
+# A trailer that speaks of framing comes too late to be believed (RFC 9110 §6.5.1).
+_TRAILER_LINE = re.compile(
+    rb"(?!(?i:content-length|transfer-encoding|host|trailer):)"
+    + _TOKEN
+    + rb":[\t\x20-\x7e\x80-\xff]*"
+)
 _DIGITS = frozenset(b"0123456789abcdefABCDEF")
 MAX_LINE_BYTES: Final = 4096
 MAX_TRAILER_LINES: Final = 64

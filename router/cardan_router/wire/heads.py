@@ -22,6 +22,9 @@ UNTIL_CLOSE: Final = -2
 
 # Everything a head may contain: visible ASCII, space, tab, line ends, and bytes above ASCII.
 _ALLOWED = bytes([*b"\t\r\n", *range(0x20, 0x7F), *range(0x80, 0x100)])
+_METHODS = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
+)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _TARGET = re.compile(r"[!-\"$-~]+", re.ASCII)  # visible ASCII but `#`: fragments are not sent
 _REQUEST_LINE = re.compile(r"([A-Z]{1,24}) (\S+) HTTP/([0-9])\.([0-9])", re.ASCII)
@@ -86,6 +89,8 @@ def parse_request(data: bytes | bytearray, max_headers: int = 128) -> RequestHea
     method, target, major, minor = match.groups()
     if major != "1" or minor not in "01":
         raise HeadError(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+    if method not in _METHODS:
+        raise HeadError(501, "there is no such method")
     if _TARGET.fullmatch(target) is None:
         raise HeadError(400, "the request target holds characters that are not allowed")
     headers = _headers(lines)

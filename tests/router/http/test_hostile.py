@@ -122,6 +122,7 @@ HEADS: dict[str, bytes] = {
     "a space at the end of the request line": head(CL, start=f"POST {P} HTTP/1.1 ") + BODY,
     "a method in lower case": head(CL, start=f"post {P} HTTP/1.1") + BODY,
     "a method with a colon": head(CL, start=f"PO:ST {P} HTTP/1.1") + BODY,
+    "an unknown method": head(CL, start=f"BREW {P} HTTP/1.1") + BODY,
     "CONNECT": head(start="CONNECT engine:8000 HTTP/1.1"),
     "a target with a control character": head(CL, start=f"POST {P}\x01 HTTP/1.1") + BODY,
     "a target beyond ASCII": head(CL, start=f"POST {P}\xe4 HTTP/1.1") + BODY,
@@ -134,7 +135,7 @@ HEADS: dict[str, bytes] = {
 
 # Framed well, so that the connection may live on, but nothing that is done here.
 UNWANTED: dict[str, tuple[int, bytes]] = {
-    "an unknown method": (405, head(CL, start=f"BREW {P} HTTP/1.1") + BODY),
+    "DELETE": (405, head(CL, start=f"DELETE {P} HTTP/1.1") + BODY),
     "TRACE": (405, head(start=f"TRACE {P} HTTP/1.1")),
     "another expectation": (417, head("expect: 200-ok", CL) + BODY),
     "a compressed body": (415, head("content-encoding: gzip", CL) + BODY),

@@ -21,7 +21,7 @@ from tests.system.processes import get_json
 if TYPE_CHECKING:
     from e2e.engines.conftest import RealFleet
 
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(120)]
 
 # 6 kB of text: three full prefix blocks of 2,048 bytes.
 LONG = " ".join(f"word{i}" for i in range(700))
@@ -46,6 +46,13 @@ async def streams(url: str, bodies: list[dict[str, Any]]) -> list[Stream]:
         return await asyncio.gather(*(stream_chat(session, url, body) for body in bodies))
 
 
+async def one_after_another(url: str) -> None:
+    """Requests that fill no queue are all served."""
+    for i in range(6):
+        (stream,) = await streams(url, [chat(MODEL, f"later {i}", 8)])
+        assert stream.complete
+
+
 async def test_streams_complete(fleet: RealFleet) -> None:
     seen = await streams(
         fleet.router.url, [chat(MODEL, f"{i} " + "go " * 60, 24) for i in range(8)]
@@ -60,13 +67,18 @@ def test_a_repeated_prompt_goes_to_the_same_engine_and_is_cached_there(fleet: Re
     second, head2 = post(fleet.router.url + "/v1/chat/completions", body, explain)
     receipts = [json.loads(head["x-cardan-explain"]) for head in (head1, head2)]
     assert receipts[0]["endpoint"] == receipts[1]["endpoint"]
-    predicted = receipts[1]["predicted_cached_tokens"]
-    reported = second["usage"]["prompt_tokens_details"]["cached_tokens"]
-    prompt = second["usage"]["prompt_tokens"]
-    assert reported > 0.8 * prompt
-    # The first prediction rests on four bytes a token; within a quarter of the prompt is honest.
-    assert abs(predicted - reported) <= 0.5 * prompt
-    assert first["usage"]["prompt_tokens"] == prompt
+    chosen = next(
+        candidate
+        for candidate in receipts[1]["candidates"]
+        if candidate["endpoint"] == receipts[1]["endpoint"]
+    )
+    # Tokens are estimates until a tokenizer's ratio is learned; the cached share is comparable.
+    predicted = chosen["cached_tokens"] / (chosen["cached_tokens"] + chosen["uncached_tokens"])
+    usage = second["usage"]
+    reported = usage["prompt_tokens_details"]["cached_tokens"] / usage["prompt_tokens"]
+    assert reported > 0.9
+    assert abs(predicted - reported) < 0.1
+    assert first["usage"]["prompt_tokens"] == usage["prompt_tokens"]
 
 
 async def test_a_full_queue_is_a_503_and_never_a_broken_stream(fleet: RealFleet) -> None:
@@ -103,8 +115,7 @@ async def test_a_draining_engine_is_left_alone_and_nothing_fails(fleet: RealFlee
     await asyncio.sleep(1.0)  # let them begin; the assertion below does not depend on it
     victim.process.send_signal(signal.SIGTERM)
     assert all(stream.complete for stream in await running)
-    later = await streams(fleet.router.url, [chat(MODEL, f"later {i}", 8) for i in range(6)])
-    assert all(stream.complete for stream in later)
+    await one_after_another(fleet.router.url)
 
 
 async def test_a_killed_engine_loses_only_streams_that_had_begun(fleet: RealFleet) -> None:
@@ -116,8 +127,7 @@ async def test_a_killed_engine_loses_only_streams_that_had_begun(fleet: RealFlee
     victim.stop()
     seen = await running
     assert not [stream for stream in seen if stream.lost and stream.status != 503]
-    later = await streams(fleet.router.url, [chat(MODEL, f"later {i}", 8) for i in range(6)])
-    assert all(stream.complete for stream in later)
+    await one_after_another(fleet.router.url)
 
 
 def test_the_engines_administration_is_out_of_reach(fleet: RealFleet) -> None:

@@ -21,7 +21,7 @@ from tests.system.processes import get_json
 if TYPE_CHECKING:
     from e2e.engines.conftest import RealFleet
 
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(120, func_only=True)]
 
 # 6 kB of text: three full prefix blocks of 2,048 bytes.
 LONG = " ".join(f"word{i}" for i in range(700))

@@ -46,7 +46,7 @@ class Sharing:
     def publish(self) -> None:
         """Say how things are."""
         known = {
-            state.id: state.metrics
+            str(state.id): state.metrics
             for state in self._fleet.endpoints.values()
             if state.metrics is not None
         }
@@ -56,7 +56,7 @@ class Sharing:
                 self._clock(),
                 self._admin.snapshot(),
                 self._admin.receipts(),
-                dict(known),
+                known,
             )
         )
 

@@ -192,6 +192,7 @@ class Exchange:
     """One request from arrival to its one outcome."""
 
     __slots__ = (
+        "_full",
         "_scheduler",
         "_stale_at",
         "_visited",
@@ -218,6 +219,7 @@ class Exchange:
         self.first_byte_at: Monotonic | None = None
         self.queued_until: Monotonic | None = None
         self._visited: list[EndpointId] = []
+        self._full: set[EndpointId] = set()
         self._stale_at: EndpointState | None = None
 
     def __repr__(self) -> str:
@@ -267,11 +269,13 @@ class Exchange:
         self.lease = None
         lease.close(_OUTCOME[failure], now)
         self._visited.append(endpoint.id)
+        if failure is Failure.REFUSED:
+            self._full.add(endpoint.id)
         # An endpoint that closed a kept connection and now refuses another may have died of this.
         died = failure is Failure.UNREACHABLE and self._stale_at is endpoint
         self.breaks += died or failure in _BREAKS or failure is Failure.STALE
         if self._may_retry(failure, now):
-            retried = self._redispatch(now)
+            retried = self._redispatch(failure, now)
             if retried is not None:
                 return retried
         reason, message = _REJECT[failure]
@@ -321,8 +325,12 @@ class Exchange:
         self.state = State.DISPATCHED
         return Forward(self.lease)
 
-    def _redispatch(self, now: Monotonic) -> Forward | None:
+    def _redispatch(self, failure: Failure, now: Monotonic) -> Forward | None:
         decision = self._scheduler.decide(self.request, now, exclude=self._visited)
+        if decision is None and self._full and failure is not Failure.REFUSED:
+            # None is left that was not asked. One that was full a while ago may have room by now.
+            broken = [id_ for id_ in self._visited if id_ not in self._full]
+            decision = self._scheduler.decide(self.request, now, exclude=broken)
         return None if decision is None else self._dispatch(decision, now)
 
     def _may_retry(self, failure: Failure, now: Monotonic) -> bool:

@@ -240,6 +240,17 @@ def test_a_refusal_goes_elsewhere_and_is_no_fault_of_the_endpoint() -> None:
     assert exchange.breaks == 0
 
 
+def test_after_a_break_one_that_was_full_is_asked_again_when_no_other_is_left() -> None:
+    scheduler = scheduler_of(2)
+    exchange = exchange_of(scheduler)
+    full = forwarded(exchange.arrive(T0))
+    broken = forwarded(exchange.failed(Failure.REFUSED, T0))
+    assert broken is not full
+    assert forwarded(exchange.failed(Failure.RESET, after(2.0))) is full
+    assert rejected(exchange.failed(Failure.REFUSED, after(2.1))).reason is RejectReason.REFUSED
+    assert_at_rest(scheduler)
+
+
 def test_refusals_are_paid_from_the_budget_of_the_whole_process() -> None:
     retry = RetryConfig(budget_ratio=0.0, budget_per_s=0.0)
     scheduler = scheduler_of(4, retry=retry)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cardan_router.flight import Flight
     from cardan_router.gateway import Caller, Gateway
     from cardan_router.grpc.boundary import Context, Rpc
+    from cardan_router.grpc.errors import CallError
 
 PATHS = {
     Api.CHAT: "/v1/chat/completions",
@@ -76,17 +77,18 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         api, body = requests.generate(request, stream=True)
         with self._launched(rpc, api, body, caller) as (answer, flight):
             await answer.begun()
-            await _send_initial_metadata(rpc, flight)
+            await _send_initial_metadata(rpc, flight, stream=True)
+            pieces = Pieces()
             explain = request.explain
-            events = EventReader()
             while payload := await answer.read():
-                for event in events.feed(payload):
-                    if event != _DONE:
-                        response = _chunk(event)
-                        if explain:
-                            response.receipt.CopyFrom(responses.receipt(receipt(flight)))
-                            explain = False
-                        await rpc.context.write(response)
+                response = pieces.feed(payload)
+                if response is not None:
+                    if explain:
+                        response.receipt.CopyFrom(responses.receipt(receipt(flight)))
+                        explain = False
+                    await rpc.context.write(response)
+                if pieces.error is not None:
+                    raise pieces.error
 
     async def _generate_unary(
         self, rpc: Rpc, request: inference_pb2.GenerateRequest
@@ -151,16 +153,40 @@ def admit(gateway: Gateway, rpc: Rpc, api: Api, fields: requests.Body, caller: C
     )
 
 
-async def _send_initial_metadata(rpc: Rpc, flight: Flight) -> None:
+async def _send_initial_metadata(rpc: Rpc, flight: Flight, *, stream: bool = False) -> None:
+    """What is known before the answer; a unary call without a receipt saves the packet (60 µs)."""
+    if not stream and not flight.call.explain:
+        return
     metadata = [("x-request-id", rpc.request_id)]
     if flight.call.explain:
         metadata.append((EXPLAIN, orjson.dumps(receipt(flight)).decode()))
     await rpc.context.send_initial_metadata(tuple(metadata))
 
 
-def _chunk(event: bytes) -> inference_pb2.GenerateResponse:
-    members = responses.parse(event)
-    error = event_error(members)
-    if error is not None:
-        raise error
-    return responses.generated(members)
+class Pieces:
+    """Events into responses: one for each read, which is one for each token unless they queue up.
+
+    A message costs the server some 40 µs and a merged event 8, so a client that falls behind is
+    served more cheaply. Deltas of one response stand in the order in which they were made.
+    """
+
+    def __init__(self) -> None:
+        self.error: CallError | None = None
+        self._events = EventReader()
+
+    def feed(self, payload: bytes) -> inference_pb2.GenerateResponse | None:
+        """What `payload` completes, if anything. An error inside the stream is left in `error`."""
+        merged: inference_pb2.GenerateResponse | None = None
+        for event in self._events.feed(payload):
+            if event == _DONE:
+                continue
+            members = responses.parse(event)
+            self.error = event_error(members)
+            if self.error is not None:
+                break
+            response = responses.generated(members)
+            if merged is None:
+                merged = response
+            else:
+                merged.MergeFrom(response)
+        return merged

@@ -86,8 +86,9 @@ Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
 
 @_typing.final
 class GenerateResponse(_message.Message):
-    """One part of an answer: of a stream the next deltas, else everything. Concatenating the texts of
-    a stream, choice by choice, gives what GenerateUnary answers.
+    """One part of an answer: of a stream the next deltas (of one choice several, in order, when tokens
+    came faster than they were read), else everything. Concatenating the texts of a stream, choice by
+    choice, gives what GenerateUnary answers.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

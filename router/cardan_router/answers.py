@@ -14,7 +14,7 @@ import orjson
 from cardan.ledger import Usage
 from cardan.lifecycle import Failure
 
-from cardan_router.rejections import Told, error_body
+from cardan_router.rejections import ENGINE_CREDENTIALS, ENGINE_ERROR, error_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +30,7 @@ _DYING = b"EngineCore encountered an issue"
 _DRAINING = b"cannot schedule new futures after shutdown"
 
 _REFUSAL_CODES = (503, 429)
+_CREDENTIALS = (401, 403)
 
 
 def first_event(held: bytes) -> bytes | None:
@@ -72,31 +73,31 @@ def usage_in(tail: Iterable[bytes]) -> Usage | None:
     return None
 
 
-def nested_error(body: bytes, told: Told) -> bytes:
-    """An engine's error body in OpenAI's nested form; as it is where it has that form already.
+def told_error(status: int, body: bytes) -> tuple[int, bytes]:
+    """An engine's error answer as the client gets it: status, and a body in OpenAI's nested form.
 
-    SGLang's is flat, FastAPI's is `{"detail": …}`, a refused key's `{"error": "text"}`.
+    SGLang's is flat, FastAPI's is `{"detail": …}`. An engine that refuses *our* key says nothing
+    about the client's, so the client must not take it for an answer to its own.
     """
+    if status in _CREDENTIALS:
+        return ENGINE_CREDENTIALS.status, error_body(
+            ENGINE_CREDENTIALS, "the engine does not accept the gateway's credentials"
+        )
     try:
         error = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return error_body(told, "the engine answered with an error")
-    inner = error.get("error") if isinstance(error, dict) else None
-    if isinstance(inner, dict):
-        return body
+        error = {}
+    if isinstance(error, dict) and isinstance(error.get("error"), dict):
+        return status, body
     fields = error if isinstance(error, dict) else {}
-    message = inner or fields.get("message") or fields.get("detail")
-    written = message if isinstance(message, str) else "the engine answered with an error"
-    return orjson.dumps(
-        {
-            "error": {
-                "message": written,
-                "type": fields.get("type") or told.type,
-                "param": fields.get("param"),
-                "code": fields.get("code") or told.code,
-            }
-        }
-    )
+    message = fields.get("error") or fields.get("message") or fields.get("detail")
+    told = {
+        "message": message if isinstance(message, str) else "the engine answered with an error",
+        "type": fields.get("type") or ENGINE_ERROR.type,
+        "param": fields.get("param"),
+        "code": fields.get("code") or ENGINE_ERROR.code,
+    }
+    return status, orjson.dumps({"error": told})
 
 
 def _error_of(event: bytes) -> dict[str, Any] | None:

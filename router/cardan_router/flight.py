@@ -30,7 +30,7 @@ from cardan.ledger import Outcome
 from cardan.lifecycle import Exchange, Failure, Forward, RejectReason, State, Wait
 
 from cardan_router import answers
-from cardan_router.rejections import BY_REASON, CUT, ENGINE_ERROR, of_reject
+from cardan_router.rejections import BY_REASON, CUT, of_reject
 from cardan_router.wire.heads import AnswerHead
 
 if TYPE_CHECKING:
@@ -412,12 +412,12 @@ class Flight:
         if failure is not None:
             self._fail(failure, now)
         elif answer is not None:
-            body = answers.nested_error(body, ENGINE_ERROR._replace(status=answer.status))
-            self.status = answer.status
+            status, body = answers.told_error(answer.status, body)
+            self.status = status
             self._count(body)
             headers = {**answer.headers, "content-type": "application/json"}
-            self.exchange.ended(_outcome(answer.status), now)
-            self._sink.head(AnswerHead(answer.status, headers, len(body)), len(body))
+            self.exchange.ended(_outcome(status), now)
+            self._sink.head(AnswerHead(status, headers, len(body)), len(body))
             self._sink.end(body)
             self._finish(now)
 

@@ -46,6 +46,7 @@ BY_REASON: dict[RejectReason, Told] = {
 INVALID = Told(400, _INVALID, "invalid_value", "INVALID_ARGUMENT")
 INTERNAL = Told(500, _SERVER, "internal_error", "INTERNAL")
 ENGINE_ERROR = Told(500, _SERVER, "engine_error", "INTERNAL")
+ENGINE_CREDENTIALS = Told(502, _SERVER, "engine_credentials", "INTERNAL")
 CUT = Told(502, _SERVER, "engine_cut", "UNAVAILABLE")
 
 _BY_CODE: dict[str, Told] = {

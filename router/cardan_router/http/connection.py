@@ -53,6 +53,8 @@ _LINGER: Final = 3
 _CLOSED: Final = 4
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+# First byte of Linux's `tcp_info`: TCP_CLOSE after a reset, TCP_CLOSE_WAIT after a FIN.
+_TCP_LEFT = (7, 8)
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -210,7 +212,10 @@ class HttpConnection(asyncio.Protocol):
             is_late = now - self.since > timeouts.body_s
             if is_late or now - self._last_read_at > timeouts.body_idle_s:
                 self._too_slow("the body was not complete in time")
-        elif self._state == _LINGER and now - self.since > LINGER_S:
+        elif self._state == _LINGER:
+            if now - self.since > LINGER_S:
+                self.abort()
+        elif self._state == _BUSY and not self._is_reading and self._has_left_unseen():
             self.abort()
 
     def _consume(self, data: bytes) -> None:
@@ -455,6 +460,13 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._state = _CLOSED
             transport.close()
+
+    def _has_left_unseen(self) -> bool:
+        """Has the client left while its socket is not read? Only the kernel can tell then."""
+        if self._transport is None or not hasattr(socket, "TCP_INFO"):
+            return False
+        sock = self._transport.get_extra_info("socket")
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _TCP_LEFT
 
     def _left(self) -> None:
         if self._answer is not None and self._answer.flight is not None:

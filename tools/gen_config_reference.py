@@ -28,7 +28,8 @@ CONFIG_HEAD = f"""# Configuration
 
 `cardan router` takes a YAML file (`--config FILE`), flags, or both; flags win. Both use the same
 words: `--tls-cert a.pem` is `tls: {{cert: a.pem}}`, and `--set PATH=VALUE` reaches every field.
-`cardan router --print-config` prints what is in force, as a file that can be fed back.
+`cardan router --print-config` prints what is in force, as a file that can be fed back: with
+everything in it, `upstream.api_key` too.
 
 The file is strict. An unknown field, a wrong type or a value out of bounds stops the start with the
 path of the field; so does a key that is there twice.

@@ -8,12 +8,12 @@ marked `admin`: a tenant's key must not show other tenants' requests.
 from __future__ import annotations
 
 import time
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from cardan.errors import RequestError
 
+from cardan_router.about import VERSION
 from cardan_router.http.routes import Local, Request, Response
 from cardan_router.rejections import error_body, of_error
 from cardan_router.telemetry.exposition import CONTENT_TYPE, render
@@ -116,7 +116,7 @@ class Admin:
             {
                 "at_s": time.monotonic(),
                 "uptime_s": round(time.monotonic() - self._started_at, 1),
-                "version": version("cardan"),
+                "version": VERSION,
                 "policy": str(self._gateway.scheduler.policy.__struct_config__.tag),
                 "models": fleet.models(),
                 "ready": ready,

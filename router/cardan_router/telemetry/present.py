@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import platform
 import resource
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cardan.instants import Monotonic
 
+from cardan_router.about import PYTHON, VERSION
 from cardan_router.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ class Present:
 
     def _build(self) -> Rows:
         policy = str(self._scheduler.policy.__struct_config__.tag)
-        yield (version("cardan"), platform.python_version(), policy), 1
+        yield (VERSION, PYTHON, policy), 1
 
 
 def resident_bytes() -> int:

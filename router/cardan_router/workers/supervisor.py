@@ -189,6 +189,7 @@ def run_workers(
 
 def _become_worker(parent: int) -> None:
     """Undo the supervisor's signal mask; end when the supervisor does, however it ends."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it died before we asked

@@ -117,6 +117,8 @@ function drawEndpoints(state) {
   ])));
   $("endpoints").hidden = !state.endpoints.length;
   $("none").hidden = state.endpoints.length > 0;
+  $("more").hidden = state.endpoints_total <= state.endpoints.length;
+  text("more", `The first ${state.endpoints.length} of ${count(state.endpoints_total)}.`);
 }
 
 function drawReceipts(state) {

@@ -20,14 +20,16 @@ often is here and nowhere else, so all front doors and the simulator behave alik
 
 Limits on trying elsewhere (each failure kind wastes something different):
 
-- STALE: a kept-alive connection was closed by the engine before any byte: nobody worked. Same
-  endpoint, fresh connection, once per endpoint visit, free of charge.
+- STALE: a kept-alive connection was closed by the engine before any byte: most likely it had just
+  timed out and nobody worked. Same endpoint, fresh connection, once, free of charge. If that one
+  breaks too, the engine did see the request, twice: both count as breaks.
 - UNREACHABLE: no connection, nobody worked: any number of other endpoints, up to `max_attempts`.
 - REFUSED: the engine had no room: up to `max_attempts`, and the fleet-wide retry budget pays, or a
   full fleet would be asked several times for each request.
 - RESET, BROKEN (head), TIMEOUT (first byte): the engine may have died *of this request*, so at most
   one other endpoint is tried: a poisonous prompt visits two engines, not the fleet.
 
+Every further dispatch asks for a fresh connection, so that there is no second doubt of that kind.
 After the first byte nothing is ever tried again.
 """
 
@@ -185,7 +187,6 @@ _REJECT = {
     Failure.STALE: (RejectReason.RESET, "the engine closed the connection before it answered"),
     Failure.TIMEOUT: (RejectReason.TIMEOUT, "the engine did not begin to answer in time"),
 }
-_BREAKS = frozenset({Failure.RESET, Failure.BROKEN, Failure.TIMEOUT})
 
 
 class Exchange:
@@ -262,7 +263,7 @@ class Exchange:
         if self.state is not State.DISPATCHED or lease is None:
             raise RuntimeError(f"{self!r} has nothing dispatched that could fail")
         endpoint = lease.endpoint
-        if failure is Failure.STALE and self._stale_at is not endpoint:
+        if failure is Failure.STALE and self._stale_at is None and self.attempts == 1:
             self._stale_at = endpoint  # same lease: the engine never saw the request
             return Forward(lease, fresh=True)
         self._scheduler.endpoint_failed(endpoint, failure, now)
@@ -271,9 +272,7 @@ class Exchange:
         self._visited.append(endpoint.id)
         if failure is Failure.REFUSED:
             self._full.add(endpoint.id)
-        # An endpoint that closed a kept connection and now refuses another may have died of this.
-        died = failure is Failure.UNREACHABLE and self._stale_at is endpoint
-        self.breaks += died or failure in _BREAKS or failure is Failure.STALE
+        self.breaks += self._breaks_of(failure, endpoint)
         if self._may_retry(failure, now):
             retried = self._redispatch(failure, now)
             if retried is not None:
@@ -318,12 +317,21 @@ class Exchange:
         self._scheduler.budget.deposit()
         return self._dispatch(placed, now)
 
-    def _dispatch(self, decision: Decision, now: Monotonic) -> Forward:
+    def _dispatch(self, decision: Decision, now: Monotonic, *, fresh: bool = False) -> Forward:
         self.decision = decision
         self.lease = self._scheduler.ledger.open(self.request, decision, now)
         self.attempts += 1
         self.state = State.DISPATCHED
-        return Forward(self.lease)
+        return Forward(self.lease, fresh=fresh)
+
+    def _breaks_of(self, failure: Failure, endpoint: EndpointState) -> int:
+        """How often the endpoint has broken under this request, now that its visit is over."""
+        was_stale = self._stale_at is endpoint
+        if failure in (Failure.RESET, Failure.BROKEN):
+            return 2 if was_stale else 1
+        if failure is Failure.UNREACHABLE:  # it closed a connection and is gone: it may have died
+            return int(was_stale)
+        return int(failure in (Failure.TIMEOUT, Failure.STALE))
 
     def _redispatch(self, failure: Failure, now: Monotonic) -> Forward | None:
         decision = self._scheduler.decide(self.request, now, exclude=self._visited)
@@ -331,7 +339,7 @@ class Exchange:
             # None is left that was not asked. One that was full a while ago may have room by now.
             broken = [id_ for id_ in self._visited if id_ not in self._full]
             decision = self._scheduler.decide(self.request, now, exclude=broken)
-        return None if decision is None else self._dispatch(decision, now)
+        return None if decision is None else self._dispatch(decision, now, fresh=True)
 
     def _may_retry(self, failure: Failure, now: Monotonic) -> bool:
         config = self._scheduler.retry

@@ -175,13 +175,25 @@ def test_a_second_stale_connection_there_is_a_break() -> None:
     assert exchange.breaks == 1
 
 
-def test_a_stale_connection_elsewhere_is_free_again() -> None:
+@pytest.mark.parametrize("failure", [Failure.RESET, Failure.BROKEN])
+def test_a_fresh_connection_that_breaks_after_a_stale_one_is_the_second_break(
+    failure: Failure,
+) -> None:
     exchange = exchange_of(scheduler_of(3))
     exchange.arrive(T0)
     exchange.failed(Failure.STALE, T0)
-    second = forwarded(exchange.failed(Failure.RESET, T0))
-    assert forwarded(exchange.failed(Failure.STALE, T0)) is second
-    assert (exchange.attempts, exchange.breaks) == (2, 1)
+    assert rejected(exchange.failed(failure, T0)).reason is RejectReason.RESET
+    assert (exchange.attempts, exchange.breaks) == (1, 2)
+
+
+def test_every_further_dispatch_is_on_a_fresh_connection() -> None:
+    exchange = exchange_of(scheduler_of(3))
+    exchange.arrive(T0)
+    again = exchange.failed(Failure.UNREACHABLE, T0)
+    assert isinstance(again, Forward)
+    assert again.fresh
+    assert forwarded(exchange.failed(Failure.STALE, T0)) is not again.lease.endpoint
+    assert (exchange.attempts, exchange.breaks) == (3, 1)
 
 
 def test_an_endpoint_that_cannot_be_reached_costs_an_attempt_and_is_down() -> None:

@@ -3,8 +3,8 @@
 - Every request ends in exactly one outcome, which never changes.
 - Open leases are the requests dispatched or streaming, on every endpoint; at rest all load is zero.
 - The queue is the waiting requests, its bytes are theirs, and its bounds hold.
-- Attempts and breaks stay within their limits; no endpoint is asked twice for one request; nothing
-  is tried again after the first byte.
+- Attempts and breaks stay within their limits; no endpoint is asked again by a request that broke
+  there or could not reach it; nothing is tried again after the first byte.
 - Only who serves the model and has not said "not ready" is asked.
 
 A machine does at random what clients, engines, discovery, probes and time can do.
@@ -62,7 +62,9 @@ class Lives(RuleBasedStateMachine):
         self.fleet = Fleet(FleetConfig(cache_tokens=5_000))
         self.exchanges: list[Exchange] = []
         self.outcomes: dict[Exchange, Outcome] = {}
-        self.asked: dict[Exchange, list[EndpointState]] = {}
+        self.asked: Counter[Exchange] = Counter()
+        self.spoiled: set[tuple[Exchange, EndpointState]] = set()
+        self.was_stale: set[Exchange] = set()
         self.broken: Counter[Exchange] = Counter()
         self.world: dict[int, EndpointState] = {}
 
@@ -154,7 +156,6 @@ class Lives(RuleBasedStateMachine):
         )
         exchange = Exchange(self.scheduler, view)
         self.exchanges.append(exchange)
-        self.asked[exchange] = []
         self.check(exchange, exchange.arrive(self.now))
 
     @precondition(lambda self: self.some(State.WAITING))
@@ -179,12 +180,10 @@ class Lives(RuleBasedStateMachine):
     def fails(self, data: st.DataObject, failure: Failure) -> None:
         exchange = self.draw(data, *RUNNING)
         streaming = exchange.state is State.STREAMING
-        self.broken[exchange] += failure in BREAKS and not streaming
-        action = exchange.failed(failure, self.now)
+        action = self.fail(exchange, failure)
         assert (action is None) == streaming
         if streaming:
             assert exchange.outcome in (Outcome.CUT, Outcome.TIMEOUT)
-        self.check(exchange, action)
 
     @precondition(lambda self: self.some(State.DISPATCHED))
     @rule(data=st.data(), failures=st.lists(st.sampled_from(Failure), min_size=2, max_size=6))
@@ -192,8 +191,7 @@ class Lives(RuleBasedStateMachine):
         exchange = self.draw(data, State.DISPATCHED)
         for failure in failures:
             if exchange.state is State.DISPATCHED:
-                self.broken[exchange] += failure in BREAKS
-                self.check(exchange, exchange.failed(failure, self.now))
+                self.fail(exchange, failure)
 
     @precondition(lambda self: self.some(*RUNNING))
     @rule(data=st.data(), outcome=st.sampled_from(ENDED), cached=st.none() | st.integers(0, 2000))
@@ -223,7 +221,7 @@ class Lives(RuleBasedStateMachine):
         if isinstance(action, Forward):
             assert exchange.state is State.DISPATCHED
             assert exchange.lease is action.lease
-            if not action.fresh:
+            if exchange.attempts > self.asked[exchange]:
                 self.check_dispatch(exchange, action.lease.endpoint)
         elif isinstance(action, Wait):
             assert exchange.state is State.WAITING
@@ -231,13 +229,27 @@ class Lives(RuleBasedStateMachine):
         elif isinstance(action, Reject):
             assert exchange.outcome is action.outcome
 
+    def fail(self, exchange: Exchange, failure: Failure) -> Action | None:
+        """Tell of a failure and note where nothing may be tried again."""
+        assert exchange.lease is not None
+        where = exchange.lease.endpoint
+        self.broken[exchange] += failure in BREAKS and exchange.state is State.DISPATCHED
+        stale = failure is Failure.STALE and exchange not in self.was_stale
+        if stale and exchange.attempts == 1:
+            self.was_stale.add(exchange)
+        elif failure is not Failure.REFUSED:
+            self.spoiled.add((exchange, where))
+        action = exchange.failed(failure, self.now)
+        self.check(exchange, action)
+        return action
+
     def check_dispatch(self, exchange: Exchange, state: EndpointState) -> None:
-        """The endpoint is a member that serves the model, ready, and new to this request."""
+        """The endpoint is a member, serves the model, is ready, and is new here or was full."""
         assert self.fleet.endpoints[state.id] is state
         assert exchange.request.model in state.models
         assert state.health.verdict(self.now) is not Verdict.NOT_READY
-        assert state not in self.asked[exchange]
-        self.asked[exchange].append(state)
+        assert (exchange, state) not in self.spoiled
+        self.asked[exchange] += 1
         window = self.scheduler.admission.max_in_flight_per_endpoint
         assert not window or state.load.in_flight <= window
 
@@ -283,8 +295,9 @@ class Lives(RuleBasedStateMachine):
     def limits_hold(self) -> None:
         for exchange in self.exchanges:
             retry = self.scheduler.retry
-            assert exchange.attempts == len(self.asked[exchange]) <= retry.max_attempts
-            assert self.broken[exchange] <= exchange.breaks <= retry.max_breaks
+            assert exchange.attempts == self.asked[exchange] <= retry.max_attempts
+            # A stale connection is counted late, together with the break that explains it.
+            assert self.broken[exchange] <= exchange.breaks <= max(retry.max_breaks, 2)
 
     def teardown(self) -> None:
         """Everybody leaves: nothing is left behind."""

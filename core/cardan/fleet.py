@@ -98,15 +98,32 @@ class EndpointState:
         )
 
     def ramp(self, now: Monotonic) -> bool:
-        """Raise the weight of an endpoint that joined; True if it changed."""
+        """Raise the weight of an endpoint that joined; True if it changed.
+
+        The ramp begins when it may be asked: an engine that loads for minutes is as cold after.
+        """
         if self.ramped:
             return False
+        if self.health.not_ready or not self.models:
+            self.joined_at = now
         step = int((now - self.joined_at) / self.config.join_ramp_s * RAMP_STEPS) + 1
         weight = self.endpoint.weight * min(step, RAMP_STEPS) / RAMP_STEPS
         self.ramped = step >= RAMP_STEPS
         changed = weight != self.weight
         self.weight = weight
         return changed
+
+    def revise(self, endpoint: Endpoint) -> bool:
+        """Discovery says something new of it; False if that makes it another engine."""
+        old = self.endpoint
+        if (endpoint.url, endpoint.engine, endpoint.role) != (old.url, old.engine, old.role):
+            return False
+        self.endpoint = endpoint
+        if endpoint.weight != old.weight:  # on the ramp the next tick puts it right
+            self.weight = endpoint.weight if self.ramped else endpoint.weight / RAMP_STEPS
+        if endpoint.models and endpoint.models != old.models:
+            self.models = frozenset(endpoint.models)
+        return True
 
     def fresh_metrics(self, now: Monotonic) -> EngineMetrics | None:
         """The last scrape, or None where there is none young enough to trust."""
@@ -168,6 +185,7 @@ class Fleet:
         self.config = config or FleetConfig()
         self.endpoints: dict[EndpointId, EndpointState] = {}
         self._pools: dict[str, Pool] = {}
+        self._models: list[str] | None = None
         self._version = 0
         self._stale_at = float("inf")
         self._seeded = False
@@ -178,15 +196,16 @@ class Fleet:
     def update(self, endpoints: Iterable[Endpoint], now: Monotonic) -> list[EndpointState]:
         """Make the fleet exactly `endpoints`; returns the states that left.
 
-        Who stays keeps everything it knows. Who leaves is purged with its shadow; its open leases
-        close on the state they hold. The first non-empty update counts as warm: no ramp.
+        Who stays keeps everything it knows, also when only its weight or its models are new. Who
+        leaves, or comes back at another URL, is purged with its shadow; open leases close on the
+        state they hold. The first non-empty update counts as warm: no ramp.
         """
         wanted = {endpoint.id: endpoint for endpoint in endpoints}
         gone = [state for id_, state in self.endpoints.items() if id_ not in wanted]
         fresh = {}
         for id_, endpoint in sorted(wanted.items()):
             known = self.endpoints.get(id_)
-            if known is not None and known.endpoint == endpoint:
+            if known is not None and known.revise(endpoint):
                 fresh[id_] = known
             else:
                 fresh[id_] = EndpointState(endpoint, self.config, now, warm=not self._seeded)
@@ -200,6 +219,7 @@ class Fleet:
     def touch(self) -> None:
         """Something changed that decides who may be asked; pools are made anew on next use."""
         self._pools.clear()
+        self._models = None
         self._version += 1
         self._stale_at = float("inf")
 
@@ -226,7 +246,10 @@ class Fleet:
 
     def models(self) -> list[str]:
         """Every model that at least one endpoint has said it serves, sorted."""
-        return sorted({model for state in self.endpoints.values() for model in state.models})
+        if self._models is None:
+            served = {model for state in self.endpoints.values() for model in state.models}
+            self._models = sorted(served)
+        return self._models
 
     def pool(self, model: str, now: Monotonic) -> Pool | None:
         """The pool of a model; None if no endpoint serves it."""

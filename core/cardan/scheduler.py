@@ -149,16 +149,20 @@ class Scheduler:
     def _eligible(
         self, pool: Pool, now: Monotonic, exclude: Collection[str]
     ) -> Sequence[EndpointState]:
+        """Who may be asked now: the pool's own list when that is everybody.
+
+        Policies remember answers for that list and its version; a part of it they must work out.
+        """
         limit = self.admission.max_in_flight_per_endpoint
-        routable = pool.routable
+        eligible = pool.routable
         if exclude:
-            routable = [state for state in routable if state.id not in exclude]
+            eligible = [state for state in eligible if state.id not in exclude]
         if limit:
-            routable = [state for state in routable if state.load.in_flight < limit]
+            eligible = [state for state in eligible if state.load.in_flight < limit]
         if now < self._refused_until:
-            willing = [state for state in routable if now >= state.load.refused_until]
-            return willing or routable
-        return routable
+            willing = [state for state in eligible if now >= state.load.refused_until]
+            eligible = willing or eligible
+        return pool.routable if len(eligible) == len(pool.routable) else eligible
 
     def _queue(self, exchange: Exchange, now: Monotonic) -> Wait | Reject:
         limits = self.admission

@@ -151,18 +151,24 @@ class Scheduler:
     ) -> Sequence[EndpointState]:
         """Who may be asked now: the pool's own list when that is everybody.
 
-        Policies remember answers for that list and its version; a part of it they must work out.
+        A policy takes that list at its word: it remembers answers by the pool's version and may
+        choose a draining endpoint too. So it gets a copy when anyone at all must be left out.
         """
         limit = self.admission.max_in_flight_per_endpoint
-        eligible = pool.routable
-        if exclude:
-            eligible = [state for state in eligible if state.id not in exclude]
-        if limit:
-            eligible = [state for state in eligible if state.load.in_flight < limit]
-        if now < self._refused_until:
-            willing = [state for state in eligible if now >= state.load.refused_until]
-            eligible = willing or eligible
-        return pool.routable if len(eligible) == len(pool.routable) else eligible
+        if not exclude and not limit and now >= self._refused_until:
+            return pool.routable
+        room = [
+            state
+            for state in (*pool.routable, *pool.draining)
+            if state.id not in exclude and not (limit and state.load.in_flight >= limit)
+        ]
+        willing = [state for state in room if now >= state.load.refused_until]
+        if len(willing) == len(pool.routable) + len(pool.draining):
+            return pool.routable
+        draining = set(pool.draining)
+        return [state for state in willing if state not in draining] or [
+            state for state in room if state not in draining
+        ]
 
     def _queue(self, exchange: Exchange, now: Monotonic) -> Wait | Reject:
         limits = self.admission

@@ -272,6 +272,8 @@ class Exchange:
         self._visited.append(endpoint.id)
         if failure is Failure.REFUSED:
             self._full.add(endpoint.id)
+        else:
+            self._full.discard(endpoint.id)
         self.breaks += self._breaks_of(failure, endpoint)
         if self._may_retry(failure, now):
             retried = self._redispatch(failure, now)

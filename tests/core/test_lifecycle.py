@@ -380,6 +380,13 @@ def test_an_endpoint_that_left_still_closes_its_leases() -> None:
     assert_at_rest(scheduler)
 
 
+def test_an_endpoint_that_was_full_and_then_broke_is_not_asked_a_third_time() -> None:
+    scheduler = scheduler_of(2, retry=RetryConfig(max_attempts=9, max_breaks=9))
+    exchange = exchange_of(scheduler)
+    visited = visit_until_done(exchange, [Failure.REFUSED, Failure.RESET, Failure.RESET] * 3)
+    assert visited == [visited[0], visited[1], visited[0]]
+
+
 @pytest.mark.parametrize("wrong", [{"max_attempts": 0}, {"max_breaks": 0}, {"budget_ratio": -1}])
 def test_a_wrong_retry_configuration_fails_at_start(wrong: dict[str, int]) -> None:
     with pytest.raises(msgspec.ValidationError):

@@ -21,6 +21,8 @@ from cardan_router.grpc.errors import CallError
 from cardan_router.receipts import public_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cardan.instants import Monotonic
     from cardan.ledger import Usage
     from cardan.lifecycle import Exchange
@@ -54,10 +56,15 @@ class Closed(NamedTuple):
 
 
 class LeaseBook:
-    """All leases of this process that `Route` gave."""
+    """All leases of this process that `Route` gave; `on_close` is told of each one's end."""
 
-    def __init__(self, limits: GrpcLimits) -> None:
+    def __init__(
+        self,
+        limits: GrpcLimits,
+        on_close: Callable[[Exchange, Usage | None, Monotonic], None],
+    ) -> None:
         self._limits = limits
+        self._on_close = on_close
         # Both in order of their time, since every lease lives equally long: expiry looks only at
         # the front.
         self._held: dict[str, Held] = {}
@@ -66,9 +73,9 @@ class LeaseBook:
     def __len__(self) -> int:
         return len(self._held)
 
-    def check_room(self) -> None:
-        """Raise `CallError` if one more lease would be too many."""
-        if len(self._held) >= self._limits.max_leases:
+    def check_room(self, pending: int = 0) -> None:
+        """Raise `CallError` if one more lease, beside `pending` ones, would be too many."""
+        if len(self._held) + pending >= self._limits.max_leases:
             raise CallError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 "TOO_MANY_LEASES",
@@ -122,7 +129,7 @@ class LeaseBook:
             held.exchange.deadline(now)
         else:
             held.exchange.ended(outcome, now, usage)
-        return self._close(name, Told(), now)
+        return self._close(name, Told(), now, usage)
 
     def expire(self, now: Monotonic) -> int:
         """End what nobody closed in time; returns how many."""
@@ -155,8 +162,9 @@ class LeaseBook:
             " (report on the channel that routed)",
         )
 
-    def _close(self, name: str, told: Told, now: Monotonic) -> Told:
+    def _close(self, name: str, told: Told, now: Monotonic, usage: Usage | None = None) -> Told:
         held = self._held.pop(name)
+        self._on_close(held.exchange, usage, now)
         told = told._replace(closed=True)
         forget_at = type(now)(now + self._limits.lease_ttl_s)
         self._closed[name] = Closed(told, held.tenant, forget_at)
@@ -168,6 +176,7 @@ class LeaseBook:
         if exchange.state is not State.DONE:
             message = "no report came in time"
             exchange.abandon(Reject(RejectReason.TIMEOUT, message, Outcome.TIMEOUT), now)
+        self._on_close(exchange, None, now)
 
     def _forget(self, now: Monotonic) -> None:
         while self._closed:

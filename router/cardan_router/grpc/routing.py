@@ -7,13 +7,16 @@ lease away instead of dialing. `Report` tells the exchange what the other data p
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from cardan.errors import RequestError
 from cardan.ledger import Outcome, Usage
-from cardan.lifecycle import Exchange, Failure, Reject, Wait
+from cardan.lifecycle import Failure, Reject, Wait
 
+from cardan_router.flight import Flight
 from cardan_router.grpc import requests, responses
+from cardan_router.grpc.answers import Answer
 from cardan_router.grpc.boundary import guarded
 from cardan_router.grpc.errors import duration, of_reject
 from cardan_router.grpc.inference import admit
@@ -25,7 +28,7 @@ from cardan_router.rejections import of_reject as told_of
 
 if TYPE_CHECKING:
     from cardan.instants import Monotonic
-    from cardan.lifecycle import Action
+    from cardan.lifecycle import Action, Exchange
 
     from cardan_router.calls import Call
     from cardan_router.gateway import Caller, Gateway
@@ -56,7 +59,9 @@ class RoutingService(routing_pb2_grpc.RoutingServicer):
     def __init__(self, gateway: Gateway, limits: GrpcLimits) -> None:
         self._gateway = gateway
         self._limits = limits
-        self.leases = LeaseBook(limits)
+        self.leases = LeaseBook(limits, self._landed)
+        # What the recorder is told of a routed request stands on a flight that never starts.
+        self._flights: dict[Exchange, Flight] = {}
 
     def start(self) -> None:
         """Look at the leases' age whenever the gateway looks at deadlines."""
@@ -85,26 +90,43 @@ class RoutingService(routing_pb2_grpc.RoutingServicer):
     ) -> routing_pb2.RouteResponse:
         caller = rpc.identify(self._gateway)
         call = self._admit(rpc, request, caller)
-        self.leases.check_room()
-        exchange = Exchange(self._gateway.scheduler, call.view)
-        await self._place(exchange)
+        self.leases.check_room(pending=len(self._flights) - len(self.leases))
+        flight = Flight(self._gateway, call, Answer())
+        call.body = b""  # nobody here sends it
+        exchange = flight.exchange
+        self._flights[exchange] = flight
+        try:
+            reject = await self._place(flight)
+        except asyncio.CancelledError:
+            exchange.client_left(self._gateway.clock())
+            self._landed(exchange, None, self._gateway.clock())
+            raise
+        if reject is not None:
+            flight.status = told_of(reject).status
+            self._landed(exchange, None, self._gateway.clock())
+            raise of_reject(reject)
         name = self.leases.hold(exchange, self._gateway.clock())
         return self._response(name, exchange)
 
-    async def _place(self, exchange: Exchange) -> None:
-        """Wait until the exchange has a lease. Raises `CallError` when it is turned away."""
-        gateway = self._gateway
+    async def _place(self, flight: Flight) -> Reject | None:
+        """Wait until the exchange has a lease; or why it is turned away."""
+        gateway, exchange = self._gateway, flight.exchange
         if gateway.draining:
-            raise of_reject(exchange.abandon(gateway.shutting_down(), gateway.clock()))
-        try:
-            action = exchange.arrive(gateway.clock())
-            if isinstance(action, Wait):
-                action = await _Waiting(gateway, exchange).until(action.until)
-        except asyncio.CancelledError:
-            exchange.client_left(gateway.clock())
-            raise
-        if isinstance(action, Reject):
-            raise of_reject(action)
+            return exchange.abandon(gateway.shutting_down(), gateway.clock())
+        begun = time.perf_counter()
+        action = exchange.arrive(gateway.clock())
+        flight.decision_s = time.perf_counter() - begun
+        if isinstance(action, Wait):
+            action = await _Waiting(gateway, exchange).until(action.until)
+        return action if isinstance(action, Reject) else None
+
+    def _landed(self, exchange: Exchange, usage: Usage | None, now: Monotonic) -> None:
+        """A routed request has its one outcome."""
+        flight = self._flights.pop(exchange)
+        flight.usage = usage
+        flight.ended_at = now
+        self._gateway.recorder.flight_ended(flight)
+        self._gateway.wake()
 
     def _admit(self, rpc: Rpc, request: routing_pb2.RouteRequest, caller: Caller) -> Call:
         kind = request.WhichOneof("request")
@@ -131,6 +153,8 @@ class RoutingService(routing_pb2_grpc.RoutingServicer):
         if lease is None:
             raise RuntimeError(f"{exchange!r} was placed without a lease")
         state = lease.endpoint
+        flight = self._flights[exchange]
+        flight.endpoint, flight.dispatched_at = state, lease.opened_at
         return routing_pb2.RouteResponse(
             target=routing_pb2.Target(
                 endpoint=public_name(state), url=state.endpoint.url, engine=state.engine.value
@@ -145,7 +169,6 @@ class RoutingService(routing_pb2_grpc.RoutingServicer):
     ) -> routing_pb2.ReportResponse:
         tenant = rpc.identify(self._gateway).name
         told = self._tell(request, tenant, self._gateway.clock())
-        self._gateway.wake()
         response = routing_pb2.ReportResponse(closed=told.closed)
         if told.retry is not None:
             response.retry.CopyFrom(self._response(request.lease_id, told.retry))
@@ -172,8 +195,7 @@ class RoutingService(routing_pb2_grpc.RoutingServicer):
         raise RequestError("one of first_token, failed, end is required", param="event")
 
     def _expire(self, now: Monotonic) -> None:
-        if self.leases.expire(now):
-            self._gateway.wake()
+        self.leases.expire(now)
 
 
 class _Waiting:

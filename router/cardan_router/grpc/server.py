@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from cardan.errors import ConfigError
 from grpc import aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from cardan_router.grpc.health import HealthService
 from cardan_router.pb.cardan.v1 import (
     inference_pb2,
     inference_pb2_grpc,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INFERENCE = inference_pb2.DESCRIPTOR.services_by_name["Inference"].full_name
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 ROUTING = routing_pb2.DESCRIPTOR.services_by_name["Routing"].full_name
 # Metadata may be as large as a head of the HTTP front door; gRPC's own default is 8 KiB.
 MAX_METADATA_BYTES = 65_536
@@ -76,11 +78,11 @@ class GrpcServer:
         self.port = 0
         self._routing = routing
         self._server = aio.server(options=_options(limits, max_message_bytes, reuse_port))
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._health = HealthService(("", INFERENCE, ROUTING))
         inference_pb2_grpc.add_InferenceServicer_to_server(inference, self._server)
         routing_pb2_grpc.add_RoutingServicer_to_server(routing, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (INFERENCE, ROUTING, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (INFERENCE, ROUTING, HEALTH, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
 
     async def start(self, address: str, certificates: Certificates | None = None) -> int:
@@ -88,7 +90,6 @@ class GrpcServer:
 
         `ConfigError` when the port is taken.
         """
-        await self.set_ready(ready=False)
         try:
             if certificates is None:
                 self.port = self._server.add_insecure_port(address)
@@ -102,13 +103,11 @@ class GrpcServer:
 
     async def set_ready(self, *, ready: bool) -> None:
         """Tell health checks and their watchers."""
-        status = health_pb2.HealthCheckResponse
-        for name in ("", INFERENCE, ROUTING):
-            await self._health.set(name, status.SERVING if ready else status.NOT_SERVING)
+        self._health.set_ready(ready=ready)
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, let those that run end within `grace_s` seconds, cancel the rest."""
-        await self._health.enter_graceful_shutdown()
+        self._health.stop()
         await self._server.stop(grace_s)
         self._routing.stop()
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from cardan_router.clock import Clock
-    from cardan_router.gateway import Authenticator
+    from cardan_router.gateway import Authenticator, Recorder
     from cardan_router.limits import LimitsConfig
 
 MODEL = "m"
@@ -75,6 +75,7 @@ async def door(
     grpc_limits: GrpcLimits | None = None,
     admission: AdmissionConfig | None = None,
     keys: Authenticator | None = None,
+    recorder: Recorder | None = None,
     model: str = MODEL,
     clock: Clock = monotonic,
 ) -> AsyncIterator[Door]:
@@ -86,7 +87,13 @@ async def door(
         fleet.introspected(state, [model], EngineKind.VLLM)
     scheduler = Scheduler(fleet, policy or RoundRobin(), random.Random(1), admission=admission)
     gateway = Gateway(
-        scheduler, KeyConfig(), slo_ttft_s=lambda _: 5.0, keys=keys, limits=limits, clock=clock
+        scheduler,
+        KeyConfig(),
+        slo_ttft_s=lambda _: 5.0,
+        keys=keys,
+        recorder=recorder,
+        limits=limits,
+        clock=clock,
     )
     made = Door(gateway, grpc_limits or GrpcLimits())
     sweeping = asyncio.create_task(gateway.run())

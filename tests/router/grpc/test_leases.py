@@ -38,7 +38,8 @@ class Desk:
         for state in fleet.endpoints.values():
             fleet.introspected(state, ["m"], EngineKind.VLLM)
         self.scheduler = Scheduler(fleet, RoundRobin(), random.Random(1))
-        self.book = LeaseBook(LIMITS)
+        self.ended: list[Exchange] = []
+        self.book = LeaseBook(LIMITS, lambda exchange, _usage, _now: self.ended.append(exchange))
         self.now = Monotonic(0.0)
 
     def route(self, tenant: str = "") -> tuple[str, Exchange]:
@@ -244,6 +245,8 @@ class AnyReports(RuleBasedStateMachine):
         assert self.desk.open_leases == len(self.desk.book)
         in_flight = sum(s.load.in_flight for s in self.desk.scheduler.fleet.endpoints.values())
         assert in_flight == len(self.desk.book)
+        assert len(self.desk.ended) + len(self.desk.book) == len(self.routed)
+        assert all(exchange.outcome is not None for exchange in self.desk.ended)
 
     def teardown(self) -> None:
         self.desk.book.abandon_all(self.desk.now)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import grpc
 import orjson
 import pytest
+from cardan.ledger import Outcome
 from cardan.policies import policy_named
 from cardan.scheduler import AdmissionConfig
+from cardan_router.gateway import NullRecorder
 from cardan_router.grpc.limits import GrpcLimits
 from cardan_router.pb.cardan.v1 import inference_pb2, prompt_pb2, routing_pb2
 from grpc import aio
@@ -18,6 +20,8 @@ from tests.router.grpc.door import MODEL, chat, door, failure
 from tests.router.grpc.engine import engine, until
 
 if TYPE_CHECKING:
+    from cardan_router.flight import Flight
+
     from tests.router.grpc.door import Door
 
 URLS = ["http://127.0.0.1:9", "http://127.0.0.2:9", "http://127.0.0.3:9"]
@@ -213,6 +217,35 @@ async def test_a_draining_gateway_routes_nothing_new() -> None:
             assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
             assert failure(raised.value).reason == "SHUTTING_DOWN"
         assert (await gate.routing.Report(end(first.lease_id))).closed
+
+
+class Notes(NullRecorder):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.flights: list[Flight] = []
+
+    def flight_ended(self, flight: Flight) -> None:
+        self.flights.append(flight)
+
+
+async def test_routed_requests_are_recorded_like_forwarded_ones() -> None:
+    notes = Notes()
+    admission = AdmissionConfig(max_in_flight_per_endpoint=1, max_queued_requests=0)
+    async with door(URLS[:1], recorder=notes, admission=admission) as gate:
+        answer = await gate.routing.Route(route())
+        with pytest.raises(aio.AioRpcError):
+            await gate.routing.Route(route())
+        await gate.routing.Report(end(answer.lease_id))
+        turned_away, routed = notes.flights
+        assert turned_away.exchange.outcome is Outcome.SHED
+        assert turned_away.status == 429
+        assert routed.exchange.outcome is Outcome.OK
+        assert routed.endpoint is not None
+        assert (routed.endpoint.id, routed.call.view.model) == ("e0", MODEL)
+        assert routed.usage is not None
+        assert routed.usage.prompt_tokens == 5
+        assert routed.arrived_at <= (routed.dispatched_at or 0.0) <= (routed.ended_at or 0.0)
 
 
 async def _queued(gate: Door, count: int) -> None:

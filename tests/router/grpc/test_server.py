@@ -62,6 +62,28 @@ async def test_health_follows_readiness_and_its_watchers_are_told() -> None:
         watch.cancel()
 
 
+async def test_a_watcher_does_not_hold_up_a_stop() -> None:
+    async with engine() as one, door([one.url]) as gate:
+        health = health_pb2_grpc.HealthStub(gate.channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(service="cardan.v1.Inference"))
+        assert (await watch.read()).status == SERVING
+        await asyncio.wait_for(gate.server.stop(600.0), 20)
+        assert (await watch.read()).status == NOT_SERVING
+        assert await watch.code() is grpc.StatusCode.OK
+
+
+async def test_an_unknown_service_is_not_found_and_may_be_watched() -> None:
+    async with engine() as one, door([one.url]) as gate:
+        health = health_pb2_grpc.HealthStub(gate.channel)
+        request = health_pb2.HealthCheckRequest(service="other")
+        with pytest.raises(aio.AioRpcError) as raised:
+            await health.Check(request)
+        assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+        watch = health.Watch(request)
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        watch.cancel()
+
+
 async def test_reflection_lists_the_services() -> None:
     async with engine() as one, door([one.url]) as gate:
         stub = reflection_pb2_grpc.ServerReflectionStub(gate.channel)
@@ -112,7 +134,6 @@ async def test_stopping_lets_running_streams_end_and_takes_nothing_new() -> None
         assert (await watch.read()).status == SERVING
         stopping = asyncio.create_task(gate.server.stop(20.0))
         assert (await watch.read()).status == NOT_SERVING
-        watch.cancel()
         late = aio.insecure_channel(gate.target)
         with pytest.raises(aio.AioRpcError) as raised:
             await inference_pb2_grpc.InferenceStub(late).ListModels(

@@ -8,7 +8,7 @@ only be a key or a whole value.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from cardan.ledger import Usage
@@ -16,13 +16,10 @@ from cardan.lifecycle import Failure
 
 from cardan_router.rejections import ENGINE_CREDENTIALS, ENGINE_ERROR, error_body
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 _DATA_LINE = re.compile(rb"^data:[ ]?([^\r\n]*)\r?\n", re.MULTILINE)
 _WHOLE_DATA_LINE = re.compile(rb"^data:[ ]?([^\r\n]*)", re.MULTILINE)
 # A usage object has one level of details in it.
-_USAGE = re.compile(rb'"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]*\})*\})')
+_USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
 # What vLLM 0.32 says in a 500, or in a stream's first event, when its core is gone (recorded in
 # vllm-fixtures/shutdown). The request may be the cause, so it counts as a reset.
 _DYING = b"EngineCore encountered an issue"
@@ -61,9 +58,8 @@ def has_error(payload: bytes) -> bool:
     return any(_error_of(match[1]) is not None for match in _WHOLE_DATA_LINE.finditer(payload))
 
 
-def usage_in(tail: Iterable[bytes]) -> Usage | None:
+def usage_in(text: bytes) -> Usage | None:
     """The last usage object in the end of an answer, streamed or not; None if there is none."""
-    text = b"".join(tail)
     at = text.rfind(b'"usage"')
     while at >= 0:
         match = _USAGE.match(text, at)
@@ -124,18 +120,17 @@ def _usage_of(text: bytes) -> Usage | None:
         fields = orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
-    details = fields.get("prompt_tokens_details") or fields.get("input_tokens_details") or {}
-    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    if "prompt_tokens" in fields or "completion_tokens" in fields:
+        prompt, completion = fields.get("prompt_tokens"), fields.get("completion_tokens")
+        details = fields.get("prompt_tokens_details")
+    else:
+        prompt, completion = fields.get("input_tokens"), fields.get("output_tokens")
+        details = fields.get("input_tokens_details")
+    cached = details.get("cached_tokens") if type(details) is dict else None
     if cached is None:
         cached = fields.get("cache_read_input_tokens")
-    prompt = fields.get("prompt_tokens")
-    completion = fields.get("completion_tokens")
     return Usage(
-        _count(fields.get("input_tokens") if prompt is None else prompt),
-        _count(fields.get("output_tokens") if completion is None else completion),
-        _count(cached),
+        prompt if type(prompt) is int and prompt >= 0 else None,
+        completion if type(completion) is int and completion >= 0 else None,
+        cached if type(cached) is int and cached >= 0 else None,
     )
-
-
-def _count(value: object) -> int | None:
-    return value if type(value) is int and value >= 0 else None

@@ -27,6 +27,7 @@ from cardan.instants import Monotonic
 from cardan.prompt import EMPTY, read_prompt
 from cardan.request import Api, RequestView
 
+from cardan_router.passing import TO_ENGINES
 from cardan_router.splice import without_fields
 
 if TYPE_CHECKING:
@@ -55,50 +56,21 @@ CONTROL_FIELDS = frozenset(
     }
 )
 
-# Headers that are not passed on to an engine.
-_DROPPED = frozenset(
+# Request headers with a meaning here; without any of them nothing need be looked at.
+_OURS = frozenset(
     {
-        # of one connection (RFC 9110 §7.6.1), or written anew
-        "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding",
-        "upgrade", "http2-settings", "host", "content-length", "expect", "x-request-id",
-        "content-encoding",
-        # the answer is read for errors and usage, so it must come uncompressed
-        "accept-encoding",
-        # credentials of the client, meant for this gateway
-        "authorization", "proxy-authorization", "x-api-key", "api-key", "cookie",
-        # what would steer an engine: rank, priority, extra load reports, another method
-        "x-data-parallel-rank", "x-vllm-priority", "endpoint-load-metrics-format",
-        "x-http-method-override", "x-method-override", "x-http-method",
-        # meant for this gateway
-        "x-slo-ttft-ms", "x-request-timeout-ms",
+        "x-slo-ttft-ms",
+        "x-request-timeout-ms",
+        "x-session-id",
+        "x-cardan-priority",
+        "x-cardan-explain",
     }
-)  # fmt: skip
-_DROPPED_PREFIXES = ("x-override-", "x-smg-", "x-cardan-", "x-kv-cache-", "x-gateway-", "sec-")
+)
+# What `Connection` usually says: nothing about other headers.
+_PLAIN_CONNECTIONS = frozenset({"keep-alive", "close", "Keep-Alive", "Close"})
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _MAX_NUMBER_CHARS = 12
-
-
-class Passing(dict[str, str]):
-    """How a header is written when it is passed on (`name: `), or "" if it is not.
-
-    Filled as names come, up to a bound, since names are the clients' to choose.
-    """
-
-    def __init__(self, dropped: frozenset[str], prefixes: tuple[str, ...]) -> None:
-        super().__init__()
-        self._dropped = dropped
-        self._prefixes = prefixes
-
-    def __missing__(self, name: str) -> str:
-        drop = name in self._dropped or name.startswith(self._prefixes)
-        written = "" if drop else f"{name}: "
-        if len(self) < 1024 and len(name) <= 64:
-            self[name] = written
-        return written
-
-
-_PASSING = Passing(_DROPPED, _DROPPED_PREFIXES)
 
 
 class Call:
@@ -129,9 +101,8 @@ class RequestIds:
 
     def of(self, headers: Mapping[str, str]) -> str:
         """The client's id if it is fit for logs and headers, else a new one."""
-        given = headers.get("x-request-id")
-        if given is not None and _REQUEST_ID.fullmatch(given):
-            return given
+        if "x-request-id" in headers and _REQUEST_ID.fullmatch(headers["x-request-id"]):
+            return headers["x-request-id"]
         return f"{self._prefix}{next(self._count):x}"
 
 
@@ -174,6 +145,7 @@ def read_call(
     *,
     fields: dict[str, object],
     model: str,
+    passed: str | None,
     request_id: str,
     tenant: str,
     priority: int,
@@ -182,12 +154,10 @@ def read_call(
     """Everything routing and the engine need. Raises `RequestError` naming the wrong field."""
     if not CONTROL_FIELDS.isdisjoint(fields):
         body = without_fields(body, fields, CONTROL_FIELDS)
-    max_tokens = fields.get("max_completion_tokens") or fields.get("max_tokens")
     prompt = EMPTY
     if reading.wants_prompt:
         prompt = read_prompt(api, fields, reading.key, tenant=tenant, model=model)
-    slo_ms = _milliseconds(headers, "x-slo-ttft-ms")
-    timeout_ms = _milliseconds(headers, "x-request-timeout-ms")
+    max_tokens = fields.get("max_completion_tokens") or fields.get("max_tokens")
     view = RequestView(
         request_id=request_id,
         api=api,
@@ -195,57 +165,57 @@ def read_call(
         prompt=prompt,
         stream=fields.get("stream") is True,
         arrived_at=now,
-        slo_ttft_s=reading.slo_ttft_s(model) if slo_ms is None else slo_ms / 1000.0,
+        slo_ttft_s=reading.slo_ttft_s(model),
         body_bytes=len(body),
         max_tokens=max_tokens if type(max_tokens) is int else None,
-        priority=_priority(headers, priority),
-        session=_session(headers, fields),
+        priority=priority,
+        session=_session(fields),
         tenant=tenant,
-        deadline_at=None if timeout_ms is None else Monotonic(now + timeout_ms / 1000.0),
     )
-    head = forwarded_head(headers, request_id, pass_authorization=reading.pass_authorization)
-    return Call(view, path, head, body, explain=headers.get("x-cardan-explain") == "1")
-
-
-def forwarded_head(
-    headers: Mapping[str, str], request_id: str, *, pass_authorization: bool = False
-) -> str:
-    """The header lines an engine is sent."""
-    passing = _PASSING
-    lines = [f"x-request-id: {request_id}\r\n"]
-    for name, value in headers.items():
-        written = passing[name]
-        if written:
-            lines.append(f"{written}{value}\r\n")
-    if "connection" in headers:
-        lines = _without_nominated(lines, headers["connection"])
-    if pass_authorization and "authorization" in headers:
-        lines.append(f"authorization: {headers['authorization']}\r\n")
+    explain = not _OURS.isdisjoint(headers) and _heed(view, headers)
+    if passed is None:
+        passed = "".join([TO_ENGINES.passed(name, value) for name, value in headers.items()])
+    head = f"x-request-id: {request_id}\r\n{passed}"
     if "content-type" not in headers:
-        lines.append("content-type: application/json\r\n")
-    return "".join(lines)
+        head += "content-type: application/json\r\n"
+    if reading.pass_authorization and "authorization" in headers:
+        head += f"authorization: {headers['authorization']}\r\n"
+    if "connection" in headers and headers["connection"] not in _PLAIN_CONNECTIONS:
+        head = _without_nominated(head, headers["connection"])
+    return Call(view, path, head, body, explain=explain)
 
 
-def _without_nominated(lines: list[str], connection: str) -> list[str]:
+def _heed(view: RequestView, headers: Mapping[str, str]) -> bool:
+    """Take what the client asks for in headers; True if it wants the receipt."""
+    if "x-slo-ttft-ms" in headers:
+        view.slo_ttft_s = _milliseconds(headers, "x-slo-ttft-ms") / 1000.0
+    if "x-request-timeout-ms" in headers:
+        timeout_s = _milliseconds(headers, "x-request-timeout-ms") / 1000.0
+        view.deadline_at = Monotonic(view.arrived_at + timeout_s)
+    if "x-cardan-priority" in headers:
+        view.priority = _priority(headers["x-cardan-priority"])
+    view.session = headers.get("x-session-id") or view.session
+    return headers.get("x-cardan-explain") == "1"
+
+
+def _without_nominated(head: str, connection: str) -> str:
     """Drop the headers that `Connection` says are of this connection only."""
     nominated = tuple(f"{token.strip().lower()}: " for token in connection.split(","))
     kept = ("x-request-id: ", "content-type: ")  # ours, and needed: not the client's to nominate
-    return [line for line in lines if line.startswith(kept) or not line.startswith(nominated)]
+    lines = head.splitlines(keepends=True)
+    return "".join(
+        [line for line in lines if line.startswith(kept) or not line.startswith(nominated)]
+    )
 
 
-def _milliseconds(headers: Mapping[str, str], name: str) -> int | None:
-    text = headers.get(name)
-    if text is None:
-        return None
+def _milliseconds(headers: Mapping[str, str], name: str) -> int:
+    text = headers[name]
     if text.isascii() and text.isdecimal() and len(text) <= _MAX_NUMBER_CHARS and int(text) > 0:
         return int(text)
     raise RequestError(f"{name} must be a whole number of milliseconds above 0", param=name)
 
 
-def _priority(headers: Mapping[str, str], of_key: int) -> int:
-    text = headers.get("x-cardan-priority")
-    if text is None:
-        return of_key
+def _priority(text: str) -> int:
     if re.fullmatch(r"-?[0-9]{1,3}", text, re.ASCII) and -100 <= int(text) <= 100:
         return int(text)
     raise RequestError(
@@ -253,12 +223,6 @@ def _priority(headers: Mapping[str, str], of_key: int) -> int:
     )
 
 
-def _session(headers: Mapping[str, str], fields: Mapping[str, object]) -> str:
-    session = headers.get("x-session-id")
-    if session:
-        return session
-    for name in ("session_id", "prompt_cache_key", "user"):
-        value = fields.get(name)
-        if type(value) is str and value:
-            return value
-    return ""
+def _session(fields: Mapping[str, object]) -> str:
+    session = fields.get("session_id") or fields.get("prompt_cache_key") or fields.get("user")
+    return session if type(session) is str else ""

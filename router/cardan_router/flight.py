@@ -22,34 +22,31 @@ and by a cut connection otherwise, so that no client takes half an answer for a 
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from cardan.ledger import Outcome
-from cardan.lifecycle import Exchange, Failure, Forward, RejectReason, State, Wait
+from cardan.lifecycle import Failure, Forward, Reject, RejectReason, State, Wait
 
 from cardan_router import answers
+from cardan_router.passing import TO_CLIENTS
+from cardan_router.record import FlightRecord
 from cardan_router.rejections import BY_REASON, CUT, of_reject
 from cardan_router.wire.heads import AnswerHead
 
 if TYPE_CHECKING:
-    from cardan.fleet import EndpointState
     from cardan.instants import Monotonic
-    from cardan.ledger import Usage
-    from cardan.lifecycle import Action, Reject
+    from cardan.lifecycle import Action
 
     from cardan_router.calls import Call
     from cardan_router.gateway import Gateway
-    from cardan_router.rejections import Told
+    from cardan_router.sink import Sink
     from cardan_router.upstream.connection import EngineConnection
 
 # A kept-alive connection that the engine closed while we wrote is noticed within a round trip. One
 # that breaks later than this had a request on it that the engine was working on.
 STALE_WITHIN_S = 1.0
-# The end of an answer that is kept to find the usage in: the last reads, each cut to this size.
-# vLLM's last two events are 400 bytes; a response object of /v1/responses is a few KB.
-TAIL_READS = 4
+# The usage is looked for in this much of the last two reads. vLLM's last two events are 400 bytes;
+# a response object of /v1/responses is a few KB.
 TAIL_BYTES = 16_384
 # More than this before the first event is no event stream of an engine; it is passed on unseen.
 MAX_HELD_BYTES = 262_144
@@ -69,110 +66,55 @@ _STREAM: Final = 4
 _PLAIN: Final = 5
 
 
-class Sink(Protocol):
-    """Who takes the answer. Calls come in this order, and none after the last:
-
-    `head data* end` | `head data* cut` | `reject`. Each call may be a packet on the wire, so the
-    last bytes come with the end where they are known to be the last.
-    """
-
-    def head(self, answer: AnswerHead, length: int | None) -> None:
-        """The answer begins. `length` is the body's size in bytes, None if it is not known."""
-        ...
-
-    def data(self, payload: bytes) -> None:
-        """Bytes of the body, without framing; never empty."""
-        ...
-
-    def end(self, payload: bytes) -> None:
-        """The body is complete with these bytes, which may be none."""
-        ...
-
-    def cut(self, told: Told, message: str) -> None:
-        """The body will never be complete; the client must notice."""
-        ...
-
-    def reject(self, reject: Reject) -> None:
-        """There is no answer from an engine; this is ours."""
-        ...
-
-
-class Flight:
+class Flight(FlightRecord):
     """One admitted request until its one outcome.
 
-    A front door calls `client_left`, `pause` and `resume`; an `EngineConnection` calls the `on_…`
-    methods. A recorder reads: `call`, `exchange` (outcome, decision, attempts, first_byte_at),
-    `endpoint` (the last one asked), `status` (what the client was told, 0 if nothing), `usage`, the
-    instants `arrived_at`, `dispatched_at`, `ended_at` (monotonic seconds; None where it did not
-    come to that), `decision_s` (time it took to route), `is_stream`, and `reads` and `bytes_out` of
-    the answer's body.
+    A front door calls `start`, `client_left`, `pause` and `resume`; an `EngineConnection` calls
+    the `on_…` methods.
     """
 
     __slots__ = (
         "_answer",
+        "_before",
         "_connection",
         "_gateway",
         "_held",
+        "_last",
         "_last_at",
         "_paused",
         "_phase",
         "_saw_error",
         "_sink",
-        "_tail",
         "_wait_until",
-        "arrived_at",
-        "bytes_out",
-        "call",
-        "decision_s",
-        "dispatched_at",
-        "ended_at",
-        "endpoint",
-        "exchange",
-        "is_stream",
-        "reads",
-        "status",
-        "usage",
     )
 
     def __init__(self, gateway: Gateway, call: Call, sink: Sink) -> None:
-        view = call.view
+        super().__init__(gateway.scheduler, call)
         self._gateway = gateway
         self._sink = sink
         self._connection: EngineConnection | None = None
         self._answer: AnswerHead | None = None
         self._phase = _NOTHING
         self._held = b""
-        self._tail: deque[bytes] = deque(maxlen=TAIL_READS)
+        self._before = self._last = b""  # the last two reads: the usage is at the end
         self._paused = False
         self._saw_error = False
         self._wait_until: Monotonic | None = None
-        self._last_at: Monotonic = view.arrived_at
-        self.call = call
-        self.exchange = Exchange(gateway.scheduler, view)
-        self.endpoint: EndpointState | None = None
-        self.arrived_at: Monotonic = view.arrived_at
-        self.dispatched_at: Monotonic | None = None
-        self.ended_at: Monotonic | None = None
-        self.decision_s = 0.0
-        self.status = 0
-        self.usage: Usage | None = None
-        self.is_stream = False
-        self.reads = 0
-        self.bytes_out = 0
+        self._last_at: Monotonic = self.arrived_at
 
     def __repr__(self) -> str:
         return f"<Flight {self.call.view.request_id} {self.exchange.state.value}>"
 
     def start(self) -> None:
         """Find it a place. Called once; the sink may get its answer before this returns."""
-        now = self._gateway.clock()
+        gateway = self._gateway
+        now = gateway.clock()
         try:
-            if self._gateway.draining:
-                self._reject(self.exchange.abandon(self._gateway.shutting_down(), now))
+            if gateway.draining:
+                self._reject(self.exchange.abandon(gateway.shutting_down(), now))
                 return
-            begun = time.perf_counter()
             action = self.exchange.arrive(now)
-            self.decision_s = time.perf_counter() - begun
+            self.decision_s = gateway.clock() - now
             self._act(action, now)
         except Exception:
             self.client_left()  # whatever went wrong, no lease stays open
@@ -258,11 +200,9 @@ class Flight:
         """Bytes of the answer's body have come."""
         now = self._gateway.clock()
         phase = self._phase
-        if phase == _STREAM:
-            self._watch_stream(payload, now)
-            self._last_at = now
-            self._pass(payload)
-        elif phase == _PLAIN:
+        if phase >= _STREAM:
+            if phase == _STREAM:
+                self._watch_stream(payload, now)
             self._last_at = now
             self._pass(payload)
         elif phase == _HELD:
@@ -284,7 +224,9 @@ class Flight:
         phase = self._phase
         if phase == _STREAM and payload:
             self._watch_stream(payload, now)
-        elif phase < _STREAM:
+        elif phase == _HELD:
+            self._begin(now, _PLAIN)
+        elif phase < _HELD:
             payload = self._held + payload
             if phase == _HELD_ERROR:
                 self._end_with_error(payload, now)
@@ -303,13 +245,14 @@ class Flight:
         self._fail(failure, now)
 
     def _act(self, action: Action, now: Monotonic) -> None:
-        if isinstance(action, Forward):
-            self._stop_waiting()
+        if type(action) is Forward:
+            if self._wait_until is not None:
+                self._stop_waiting()
             self._forward(action, now)
-        elif isinstance(action, Wait):
+        elif type(action) is Wait:
             self._wait_until = action.until
             self._gateway.waiting[self.exchange] = self
-        else:
+        elif type(action) is Reject:
             self._reject(action)
 
     def _forward(self, forward: Forward, now: Monotonic) -> None:
@@ -384,10 +327,10 @@ class Flight:
         self._sink.data(payload)
 
     def _count(self, payload: bytes) -> None:
-        size = len(payload)
         self.reads += 1
-        self.bytes_out += size
-        self._tail.append(payload if size <= TAIL_BYTES else payload[-TAIL_BYTES:])
+        self.bytes_out += len(payload)
+        self._before = self._last
+        self._last = payload
 
     def _pass_held(self) -> None:
         held, self._held = self._held, b""
@@ -397,7 +340,7 @@ class Flight:
     def _complete(self, payload: bytes, now: Monotonic) -> None:
         if payload:
             self._count(payload)
-        self.usage = answers.usage_in(self._tail)
+        self.usage = answers.usage_in(self._before[-TAIL_BYTES:] + self._last[-TAIL_BYTES:])
         outcome = _outcome(self.status)
         if self._saw_error:
             outcome = Outcome.ENGINE_ERROR
@@ -417,7 +360,9 @@ class Flight:
             self._count(body)
             headers = {**answer.headers, "content-type": "application/json"}
             self.exchange.ended(_outcome(status), now)
-            self._sink.head(AnswerHead(status, headers, len(body)), len(body))
+            passed = "".join([TO_CLIENTS.passed(*field) for field in headers.items()])
+            head = AnswerHead(status, headers, len(body), passed, keep_alive=True)
+            self._sink.head(head, len(body))
             self._sink.end(body)
             self._finish(now)
 
@@ -453,13 +398,13 @@ class Flight:
             connection.abandon()
 
     def _stop_waiting(self) -> None:
-        if self._wait_until is not None:
-            self._wait_until = None
-            self._gateway.waiting.pop(self.exchange, None)
+        self._wait_until = None
+        self._gateway.waiting.pop(self.exchange, None)
 
     def _finish(self, now: Monotonic) -> None:
         self.ended_at = now
-        self._stop_waiting()
+        if self._wait_until is not None:
+            self._stop_waiting()
         self._gateway.landed(self)
 
 

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from cardan_router.calls import Body, Call
     from cardan_router.clock import Clock
-    from cardan_router.flight import Sink
     from cardan_router.rejections import Told
+    from cardan_router.sink import Sink
 
 # Deadlines are seconds; five looks a second cost nothing and miss none by more than this.
 SWEEP_S = 0.2
@@ -203,14 +203,19 @@ class Gateway:
         *,
         request_id: str,
         fields: dict[str, object] | None = None,
+        passed: str | None = None,
     ) -> Call:
         """A request in the engine's and in routing's terms. Raises `RequestError`.
 
-        `path` is where the engine is asked. `fields` is the parsed body where the caller has it.
+        `path` is where the engine is asked. `fields` is the parsed body, and `passed` the header
+        lines that an engine may see, where the caller has them.
         """
         now = self.clock()
         if fields is None:
             fields = parse_body(body)
+        model = fields.get("model")
+        if type(model) is not str or not model:
+            model = self._only_model(model)
         return read_call(
             self._reading,
             api,
@@ -218,7 +223,8 @@ class Gateway:
             headers,
             body,
             fields=fields,
-            model=self._model(fields),
+            model=model,
+            passed=passed,
             request_id=request_id,
             tenant=caller.name,
             priority=caller.priority,
@@ -235,7 +241,8 @@ class Gateway:
         """A flight has its outcome: record it, and look whether there is room for another."""
         self.flights.pop(flight, None)
         self.recorder.flight_ended(flight)
-        self.wake()
+        if self.scheduler.queue:
+            self.wake()
         if self._all_landed is not None and not self.flights:
             self._all_landed.set()
 
@@ -306,14 +313,12 @@ class Gateway:
             pass_authorization=upstream.pass_authorization and not upstream.api_key,
         )
 
-    def _model(self, fields: Mapping[str, object]) -> str:
-        model = fields.get("model")
-        if type(model) is str and model:
-            return model
-        if model is not None:
+    def _only_model(self, given: object) -> str:
+        """The model of a body without one: the only one there is, which engines assume too."""
+        if given is not None and given != "":
             raise RequestError("model must be a string", param="model")
         models = self.fleet.models()
-        if len(models) == 1:  # vLLM and SGLang both take a body without a model as theirs
+        if len(models) == 1:
             return models[0]
         raise RequestError("you must provide a model", param="model", code="missing_model")
 

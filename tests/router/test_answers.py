@@ -75,14 +75,14 @@ def test_a_first_event_tells_whether_to_go_elsewhere(event: bytes, failure: Fail
 def test_usage_is_found_at_the_end(
     tail: list[bytes], counts: tuple[int | None, int | None, int | None]
 ) -> None:
-    usage = answers.usage_in(tail)
+    usage = answers.usage_in(b"".join(tail))
     assert usage is not None
     assert (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens) == counts
 
 
 @pytest.mark.parametrize("tail", [[], [b""], [b'{"usage":'], [b'{"usage":null}'], [b"\xff\x00"]])
 def test_no_usage_is_none_and_not_zero(tail: list[bytes]) -> None:
-    assert answers.usage_in(tail) is None
+    assert answers.usage_in(b"".join(tail)) is None
 
 
 @pytest.mark.parametrize(

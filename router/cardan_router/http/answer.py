@@ -30,12 +30,11 @@ JOIN_BYTES = 16_384
 class Answer:
     """The answer to one request at a time of one connection: a `cardan_router.flight.Sink`.
 
-    `close` says that the connection ends with this answer. `flight` is the request on its way, if
-    there is one.
+    `close` says that the connection ends with this answer, `api` by which API an engine is asked.
+    `flight` is the request on its way, if there is one.
     """
 
     __slots__ = (
-        "_api",
         "_chunked",
         "_connection",
         "_is_bodiless",
@@ -45,6 +44,7 @@ class Answer:
         "_origin",
         "_transport",
         "_unsent",
+        "api",
         "close",
         "flight",
         "request_id",
@@ -56,7 +56,7 @@ class Answer:
         self.flight: Flight | None = None
         self.close = False
         self.request_id = ""
-        self._api: Api | None = None
+        self.api: Api | None = None
         self._minor = 1
         self._origin = ""
         self._chunked = False
@@ -69,14 +69,10 @@ class Answer:
         """A request's head is there: what its answer must look like follows from it."""
         self.request_id = request_id
         self.close = not head.keep_alive
-        self._api = None
+        self.api = None
         self._minor = head.minor
         self._origin = head.headers.get("origin", "")
         self._is_bodiless = head.method == "HEAD"
-
-    def expect_from_engine(self, api: Api) -> None:
-        """The request goes to an engine by this API."""
-        self._api = api
 
     def respond(self, response: Response) -> None:
         """The gateway's own answer, whole."""
@@ -96,12 +92,12 @@ class Answer:
         headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
         """An error, in OpenAI's form."""
-        body = errors.body_of(told, message, param, self._api)
+        body = errors.body_of(told, message, param, self.api)
         self.respond(Response(told.status, body, headers=headers))
 
     def head(self, answer: AnswerHead, length: int | None) -> None:
         """See `Sink`."""
-        lines = writing.passed_on(answer.headers)
+        lines = answer.passed
         flight = self.flight
         if flight is not None and flight.call.explain:
             lines += f"x-cardan-explain: {orjson.dumps(receipt(flight)).decode()}\r\n"
@@ -130,7 +126,7 @@ class Answer:
     def cut(self, told: Told, message: str) -> None:
         """See `Sink`. An error event where the client reads events, else a broken connection."""
         if self._is_events and not self._is_sized:
-            event = errors.event_of(told, message, self._api)
+            event = errors.event_of(told, message, self.api)
             self.end(event)
         else:
             self._connection.break_off(reset=not self._is_sized and not self._chunked)
@@ -165,5 +161,5 @@ class Answer:
             lines += server.cors_lines(self._origin)
         return (
             f"{writing.status_line(status)}{lines}x-request-id: {self.request_id}\r\n"
-            f"{server.date_line()}\r\n"
+            f"{server.date_line}\r\n"
         ).encode("latin-1")

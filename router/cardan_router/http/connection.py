@@ -24,16 +24,18 @@ from typing import TYPE_CHECKING, Final, cast
 from cardan.errors import RequestError
 
 from cardan_router.http.answer import Answer
-from cardan_router.http.routes import Forwarded, Request, Response, allowed, allows
+from cardan_router.http.reading import BodyReader, PartialHead
+from cardan_router.http.routes import Forwarded, Request, allowed, allows
+from cardan_router.passing import TO_ENGINES
 from cardan_router.rejections import INTERNAL, of_error
-from cardan_router.wire.chunks import ChunkError, ChunkReader
-from cardan_router.wire.heads import CHUNKED, HeadError, is_hopeless, parse_request
+from cardan_router.wire.fields import HeadError
+from cardan_router.wire.heads import parse_request
 
 if TYPE_CHECKING:
     from cardan.instants import Monotonic
 
     from cardan_router.gateway import Caller
-    from cardan_router.http.routes import Local, Route
+    from cardan_router.http.routes import Route
     from cardan_router.http.server import HttpServer
     from cardan_router.rejections import Told
     from cardan_router.wire.heads import RequestHead
@@ -56,6 +58,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # First byte of Linux's `tcp_info`: TCP_CLOSE after a reset, TCP_CLOSE_WAIT after a FIN.
 _TCP_LEFT = (7, 8)
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_CODES = {431: "headers_too_large", 501: "not_implemented", 505: "http_version"}
 
 
 class HttpConnection(asyncio.Protocol):
@@ -63,9 +66,7 @@ class HttpConnection(asyncio.Protocol):
 
     __slots__ = (
         "_answer",
-        "_body",
         "_caller",
-        "_chunks",
         "_head",
         "_held",
         "_is_reading",
@@ -73,6 +74,7 @@ class HttpConnection(asyncio.Protocol):
         "_last_read_at",
         "_lingered",
         "_partial",
+        "_reader",
         "_route",
         "_stalled_since",
         "_state",
@@ -87,13 +89,12 @@ class HttpConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._answer: Answer | None = None
         self._state = _IDLE
-        self._partial: bytearray | None = None
+        self._partial: PartialHead | None = None
+        self._reader: BodyReader | None = None
         self._held = b""
         self._head: RequestHead | None = None
         self._route: Route | None = None
         self._caller: Caller | None = None
-        self._body: bytearray | None = None
-        self._chunks: ChunkReader | None = None
         self._is_reading = True
         self._is_unread = False
         self._lingered = 0
@@ -147,11 +148,18 @@ class HttpConnection(asyncio.Protocol):
         elif self._state == _IDLE:
             self._take_held()
 
+    @property
+    def is_owing(self) -> bool:
+        """Is the client still to get something?"""
+        transport = self._transport
+        return self._state in (_BODY, _BUSY) or (
+            transport is not None and transport.get_write_buffer_size() > 0
+        )
+
     def answered(self) -> None:
         """The answer is complete: the next request, or the end."""
         answer = self._answer
         self._head = None
-        self._body = None
         if answer is None or self._state == _CLOSED:
             return
         answer.flight = None
@@ -180,14 +188,6 @@ class HttpConnection(asyncio.Protocol):
         if self._state == _IDLE and self._partial is None and self._transport is not None:
             self._transport.close()
 
-    @property
-    def is_owing(self) -> bool:
-        """Is the client still to get something?"""
-        transport = self._transport
-        return self._state in (_BODY, _BUSY) or (
-            transport is not None and transport.get_write_buffer_size() > 0
-        )
-
     def abort(self) -> None:
         """Close at once, whatever is not sent yet."""
         self._state = _CLOSED
@@ -195,27 +195,22 @@ class HttpConnection(asyncio.Protocol):
             self._transport.abort()
 
     def check(self, now: Monotonic) -> None:
-        """Look at the deadlines of a connection that is waiting for its client."""
+        """Look at the deadlines of a connection that waits for its client."""
         timeouts = self.server.gateway.timeouts
-        if (
-            self._stalled_since is not None
-            and now - self._stalled_since > timeouts.stalled_reader_s
-        ):
+        stalled = self._stalled_since
+        if stalled is not None and now - stalled > timeouts.stalled_reader_s:
             self.abort()
-        elif self._state == _IDLE and self._partial is not None:
-            if now - self.since > timeouts.head_s:
-                self._too_slow("the head was not complete in time")
         elif self._state == _IDLE:
-            if now - self.since > timeouts.keep_alive_s and self._transport is not None:
-                self._transport.close()
+            if self._partial is None:
+                if now - self.since > timeouts.keep_alive_s and self._transport is not None:
+                    self._transport.close()
+            elif now - self.since > timeouts.head_s:
+                self._too_slow("the head was not complete in time")
         elif self._state == _BODY:
             is_late = now - self.since > timeouts.body_s
             if is_late or now - self._last_read_at > timeouts.body_idle_s:
                 self._too_slow("the body was not complete in time")
-        elif self._state == _LINGER:
-            if now - self.since > LINGER_S:
-                self.abort()
-        elif self._state == _BUSY and not self._is_reading and self._has_left_unseen():
+        elif (self._state == _LINGER and now - self.since > LINGER_S) or self._has_left_unseen():
             self.abort()
 
     def _consume(self, data: bytes) -> None:
@@ -225,123 +220,104 @@ class HttpConnection(asyncio.Protocol):
                 if self._state <= _BUSY:
                     self._hold(data)
                 return
-            data = self._take_head(data)
-
-    def _take_head(self, data: bytes) -> bytes:
-        """Read one head and begin its request; returns what follows it."""
-        partial = self._partial
-        whole: bytes | bytearray = data
-        if partial is None:
-            if data.startswith(b"\r\n"):  # old clients end a POST with an empty line too many
-                data = whole = data[2:]
-            end = data.find(b"\r\n\r\n")
-        else:
-            seen = max(0, len(partial) - 3)
-            partial += data
-            whole = partial
-            end = partial.find(b"\r\n\r\n", seen)
-        limits = self.server.gateway.limits
-        if end > limits.max_head_bytes or (end < 0 and len(whole) > limits.max_head_bytes):
-            self._refuse_head(HeadError(431, f"the head is over {limits.max_head_bytes} bytes"))
-        elif end < 0:
-            self._keep_partial(whole, len(whole) - len(data))
-        else:
-            self._partial = None
+            if self._partial is None and data.startswith(b"\r\n"):
+                data = data[2:]  # old clients end a POST with an empty line too many
+            end = data.find(b"\r\n\r\n") if self._partial is None else -1
             try:
-                head = parse_request(whole[:end], limits.max_headers)
-            except HeadError as bad:
-                self._refuse_head(bad)
-            else:
-                return self._open(head, bytes(whole[end + 4 :]))
-        return b""
+                if end < 0 or end > self.server.gateway.limits.max_head_bytes:
+                    data, end = self._join(data)
+                    if end < 0:
+                        return
+                head = parse_request(data[:end], TO_ENGINES, self.server.gateway.limits.max_headers)
+            except HeadError as error:
+                self._refuse_head(error)
+                return
+            data = self._open(head, data, end + 4)
 
-    def _keep_partial(self, whole: bytes | bytearray, known: int) -> None:
-        """An incomplete head; its first `known` bytes have been looked at before."""
-        if self._partial is None and whole:
-            self._partial = bytearray(whole)
+    def _join(self, data: bytes) -> tuple[bytes, int]:
+        """A head in pieces: what has come of it, and its end or -1. Raises `HeadError`."""
+        if not data:
+            return data, -1
+        partial = self._partial
+        if partial is None:
+            partial = self._partial = PartialHead(self.server.gateway.limits.max_head_bytes)
             self.since = self.server.gateway.clock()
-        start = max(0, known - 1)  # with the last byte before: CR LF may come in two reads
-        if known and whole[start : start + 1] == b"\n":
-            start += 1
-        if is_hopeless(whole[start:]):
-            self._refuse_head(HeadError(400, "this is not HTTP/1.1"))
+        partial.add(data)
+        if partial.end < 0:
+            return b"", -1
+        self._partial = None
+        return bytes(partial.data), partial.end
 
-    def _open(self, head: RequestHead, rest: bytes) -> bytes:
-        """A request's head is there. Route it and read its body; returns what follows the body."""
+    def _open(self, head: RequestHead, data: bytes, start: int) -> bytes:
+        """A request's head is there, its body begins at `start`. Returns what follows both."""
         answer = self._answer
         if answer is None:
             return b""
-        answer.prepare(head, self.server.gateway.ids.of(head.headers))
+        gateway = self.server.gateway
+        answer.prepare(head, gateway.ids.of(head.headers))
         self._head = head
+        length = head.length
+        end = start + length
+        is_here = length >= 0 and end <= len(data)
         try:
             self._resolve(head)
         except RequestError as error:
-            return self._refuse_request(error, head, rest)
-        length = head.length
-        if 0 <= length <= len(rest):
-            self._dispatch(rest if length == len(rest) else rest[:length])
-            return rest[length:]
+            self._state = _BUSY
+            if not is_here:  # a body that is here is skipped; else this ends the connection
+                answer.close = self._is_unread = True
+            self._turn_away(of_error(error), error.message, error.param)
+            return data[end:] if is_here else b""
+        if is_here:
+            self._dispatch(data[start:end])
+            return data[end:]
         self._state = _BODY
-        self.since = self._last_read_at = self.server.gateway.clock()
-        self._body = bytearray()
-        self._chunks = ChunkReader() if length == CHUNKED else None
-        if not rest and "expect" in head.headers and self._transport is not None:
+        self.since = self._last_read_at = gateway.clock()
+        self._reader = BodyReader(length, gateway.limits.max_body_bytes)
+        if start < len(data):
+            self._take_body(data[start:])
+        elif "expect" in head.headers and self._transport is not None:
             self._transport.write(_CONTINUE)
-        if rest:
-            self._take_body(rest)
         return b""
 
     def _resolve(self, head: RequestHead) -> None:
         """Find the route and the caller. Raises `RequestError` for what must not be read."""
         server = self.server
-        limit = server.gateway.limits.max_body_bytes
         self._route = route = server.routes.find(head.path)
-        if route is None and head.method != "OPTIONS":
-            raise RequestError(f"there is nothing at {head.path[:200]}", code="unknown_url")
-        if head.length > limit:
-            raise RequestError(f"the body is over {limit} bytes", code="request_too_large")
-        if head.method == "OPTIONS":
-            return
-        if isinstance(route, Forwarded):
-            if head.method != "POST":
-                raise RequestError("use POST", code="method_not_allowed")
-            self._caller = server.gateway.identify(head.headers)
-        elif route is not None:
-            if not allows(route, head.method):
-                raise RequestError("this method has no meaning here", code="method_not_allowed")
-            if route.needs_key:
+        self._caller = None
+        method = head.method
+        if type(route) is Forwarded:
+            if method == "POST":
                 self._caller = server.gateway.identify(head.headers)
-        _check_headers(head)
+            elif method != "OPTIONS":
+                raise RequestError("use POST", code="method_not_allowed")
+        elif method == "OPTIONS":
+            pass
+        elif route is None:
+            raise RequestError(f"there is nothing at {head.path[:200]}", code="unknown_url")
+        elif not allows(route, method):
+            raise RequestError("this method has no meaning here", code="method_not_allowed")
+        elif route.needs_key:
+            self._caller = server.gateway.identify(head.headers)
+        if head.length > server.gateway.limits.max_body_bytes:
+            limit = server.gateway.limits.max_body_bytes
+            raise RequestError(f"the body is over {limit} bytes", code="request_too_large")
+        if "expect" in head.headers or "content-encoding" in head.headers:
+            _check_headers(head)
 
     def _take_body(self, data: bytes) -> None:
-        head, body = self._head, self._body
-        if head is None or body is None:
+        reader = self._reader
+        if reader is None:
             raise RuntimeError("a body is read without a head")
         self._last_read_at = self.server.now
-        if self._chunks is not None:
-            self._take_chunks(self._chunks, body, data)
-            return
-        missing = head.length - len(body)
-        body += data if len(data) <= missing else data[:missing]
-        if len(body) == head.length:
-            self._dispatch(body)
-            if len(data) > missing:
-                self._consume(data[missing:])
-
-    def _take_chunks(self, chunks: ChunkReader, body: bytearray, data: bytes) -> None:
-        limit = self.server.gateway.limits.max_body_bytes
         try:
-            body += chunks.feed(data)
-        except ChunkError as bad:
-            self._refuse_and_close(RequestError(str(bad), code="bad_chunk"))
-            return
-        if len(body) > limit:
-            error = RequestError(f"the body is over {limit} bytes", code="request_too_large")
+            rest = reader.feed(data)
+        except RequestError as error:
             self._refuse_and_close(error)
-        elif chunks.done:
-            self._chunks = None
-            self._dispatch(body)
-            self._consume(chunks.rest)
+            return
+        if rest is not None:
+            self._reader = None
+            self._dispatch(reader.body)
+            self._consume(rest)
 
     def _dispatch(self, body: bytes | bytearray) -> None:
         """The request is complete: answer it, or send it on its way."""
@@ -349,14 +325,15 @@ class HttpConnection(asyncio.Protocol):
         if answer is None or head is None:
             return
         self._state = _BUSY
-        self._body = None
         try:
             if head.method == "OPTIONS":
                 answer.respond(self.server.options(head, route))
-            elif isinstance(route, Forwarded):
+            elif type(route) is Forwarded:
                 self._forward(answer, head, route, body)
             elif route is not None:
-                answer.respond(self._local(head, route, body))
+                rest = head.path[len(route.path) :]
+                request = Request(head.method, head.path, rest, head.query, head.headers, body)
+                answer.respond(route.answer(request))
         except RequestError as error:
             self._turn_away(of_error(error), error.message, error.param)
         except Exception:  # the request boundary: one request fails, not the process
@@ -370,18 +347,20 @@ class HttpConnection(asyncio.Protocol):
         caller = self._caller
         if caller is None:
             raise RuntimeError("a request is forwarded for nobody")
-        answer.expect_from_engine(route.api)
+        answer.api = route.api
         call = gateway.admit(
-            route.api, route.path, head.headers, body, caller, request_id=answer.request_id
+            route.api,
+            route.path,
+            head.headers,
+            body,
+            caller,
+            request_id=answer.request_id,
+            passed=head.passed,
         )
         answer.flight = flight = gateway.flight(call, answer)
         flight.start()
         if self._stalled_since is not None:
             flight.pause()
-
-    def _local(self, head: RequestHead, route: Local, body: bytes | bytearray) -> Response:
-        rest = head.path[len(route.path) :]
-        return route.answer(Request(head.method, head.path, rest, head.query, head.headers, body))
 
     def _turn_away(self, told: Told, message: str, param: str | None) -> None:
         answer, route, caller = self._answer, self._route, self._caller
@@ -400,34 +379,23 @@ class HttpConnection(asyncio.Protocol):
         )
         answer.refuse(told, message, param, headers)
 
-    def _refuse_request(self, error: RequestError, head: RequestHead, rest: bytes) -> bytes:
-        """Refuse by the head alone. A body that is there already is skipped, else it is the end."""
-        self._state = _BUSY
-        is_here = 0 <= head.length <= len(rest)
-        if self._answer is not None and not is_here:
-            self._answer.close = self._is_unread = True
-        self._turn_away(of_error(error), error.message, error.param)
-        return rest[head.length :] if is_here else b""
-
     def _refuse_and_close(self, error: RequestError) -> None:
         self._state = _BUSY
-        self._chunks = None
+        self._partial = None
+        self._reader = None
         if self._answer is not None:
             self._answer.close = self._is_unread = True
         self._turn_away(of_error(error), error.message, error.param)
 
-    def _refuse_head(self, bad: HeadError) -> None:
+    def _refuse_head(self, error: HeadError) -> None:
         """A head that cannot be read: nothing after it can be trusted."""
-        self._partial = None
         self._route = self._caller = None
         if self._answer is not None:
             self._answer.request_id = self.server.gateway.ids.of({})
-        self._refuse_and_close(
-            RequestError(bad.message, code=_CODES.get(bad.status, "bad_request"))
-        )
+        code = _CODES.get(error.status, "bad_request")
+        self._refuse_and_close(RequestError(error.message, code=code))
 
     def _too_slow(self, message: str) -> None:
-        self._partial = None
         self._refuse_and_close(RequestError(message, code="request_timeout"))
 
     def _hold(self, data: bytes) -> None:
@@ -439,10 +407,13 @@ class HttpConnection(asyncio.Protocol):
 
     def _take_held(self) -> None:
         held, self._held = self._held, b""
+        self._read_on()
+        self._consume(held)
+
+    def _read_on(self) -> None:
         if not self._is_reading and self._transport is not None:
             self._is_reading = True
             self._transport.resume_reading()
-        self._consume(held)
 
     def _end(self) -> None:
         """Our side is done. A client that is still writing must see the answer before the close."""
@@ -453,9 +424,7 @@ class HttpConnection(asyncio.Protocol):
         if self._is_unread and transport.can_write_eof():
             self._state = _LINGER
             self.since = self.server.gateway.clock()
-            if not self._is_reading:
-                self._is_reading = True
-                transport.resume_reading()
+            self._read_on()
             transport.write_eof()
         else:
             self._state = _CLOSED
@@ -463,7 +432,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _has_left_unseen(self) -> bool:
         """Has the client left while its socket is not read? Only the kernel can tell then."""
-        if self._transport is None or not hasattr(socket, "TCP_INFO"):
+        if self._is_reading or self._transport is None or not hasattr(socket, "TCP_INFO"):
             return False
         sock = self._transport.get_extra_info("socket")
         return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _TCP_LEFT
@@ -472,9 +441,6 @@ class HttpConnection(asyncio.Protocol):
         if self._answer is not None and self._answer.flight is not None:
             flight, self._answer.flight = self._answer.flight, None
             flight.client_left()
-
-
-_CODES = {431: "headers_too_large", 501: "not_implemented", 505: "http_version"}
 
 
 def _check_headers(head: RequestHead) -> None:

@@ -31,7 +31,10 @@ CHECK_S = 1.0
 
 
 class HttpServer:
-    """Serves HTTP/1.1 on one address. `now` is the gateway's clock at the last sweep."""
+    """Serves HTTP/1.1 on one address.
+
+    `now` is the gateway's clock at the last sweep, `date_line` the `Date` header of that moment.
+    """
 
     def __init__(
         self, gateway: Gateway, routes: Iterable[Route], config: HttpConfig | None = None
@@ -44,6 +47,7 @@ class HttpServer:
         self._connections: set[HttpConnection] = set()
         self._server: asyncio.Server | None = None
         self._date = HttpDate()
+        self.date_line = self._date.line(wall_time())
         self._checked_at = self.now
 
     @property
@@ -88,14 +92,11 @@ class HttpServer:
     def sweep(self, now: Monotonic) -> None:
         """Look at the deadlines of all connections."""
         self.now = now
+        self.date_line = self._date.line(wall_time())
         if now - self._checked_at >= CHECK_S:
             self._checked_at = now
             for connection in list(self._connections):
                 connection.check(now)
-
-    def date_line(self) -> str:
-        """The `Date` header."""
-        return self._date.line(wall_time())
 
     def cors_lines(self, origin: str) -> str:
         """What a browser must be told so that a page of `origin` may read the answer."""

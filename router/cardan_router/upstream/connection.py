@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Final, cast
 
 from cardan.lifecycle import Failure
 
+from cardan_router.passing import TO_CLIENTS
 from cardan_router.wire.chunks import ChunkError, ChunkReader
-from cardan_router.wire.heads import CHUNKED, UNTIL_CLOSE, HeadError, parse_answer
+from cardan_router.wire.fields import HeadError
+from cardan_router.wire.heads import CHUNKED, parse_answer
 
 if TYPE_CHECKING:
     from cardan.instants import Monotonic
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from cardan_router.calls import Call
     from cardan_router.flight import Flight
     from cardan_router.upstream.pools import Pool
+    from cardan_router.wire.heads import AnswerHead
 
 # An engine's head is under a kilobyte; this is not one any more.
 MAX_HEAD_BYTES = 65_536
@@ -72,8 +75,11 @@ class EngineConnection(asyncio.Protocol):
     @property
     def is_usable(self) -> bool:
         """Open, idle, and neither side is closing it."""
-        transport = self._transport
-        return self._state == _IDLE and transport is not None and not transport.is_closing()
+        return (
+            self._state == _IDLE
+            and self._transport is not None
+            and not self._transport.is_closing()
+        )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -164,35 +170,36 @@ class EngineConnection(asyncio.Protocol):
             return
         self._buffer = b""
         try:
-            answer = parse_answer(data[:end])
+            answer = parse_answer(data[:end], TO_CLIENTS)
         except HeadError:
             self._broken()
             return
         rest = data[end + 4 :]
-        if answer.status < 200:
-            if answer.status == 101:
-                self._broken()
-            elif rest:
-                self._head(rest)
-            return
-        self._keep = answer.keep_alive
-        self._expect_body(answer.length)
-        if self._flight is not None:
-            self._flight.on_head(answer)
-        if self._state == _SIZED and not self._left and not rest:
-            self._complete(b"")
-        elif rest:
-            self.data_received(rest)
+        if answer.status >= 200:
+            self._begin(answer, rest)
+        elif answer.status == 101:
+            self._broken()
+        elif rest:  # interim answers say nothing to us
+            self._head(rest)
 
-    def _expect_body(self, length: int) -> None:
-        if length == CHUNKED:
-            self._state = _CHUNKS
-            self._chunks = ChunkReader()
-        elif length == UNTIL_CLOSE:
-            self._state = _UNTIL_CLOSE
-        else:
+    def _begin(self, answer: AnswerHead, rest: bytes) -> None:
+        """The head of the answer proper; `rest` is what came behind it."""
+        self._keep = answer.keep_alive
+        length = answer.length
+        if length >= 0:
             self._state = _SIZED
             self._left = length
+        elif length == CHUNKED:
+            self._state = _CHUNKS
+            self._chunks = ChunkReader()
+        else:
+            self._state = _UNTIL_CLOSE
+        if self._flight is not None:
+            self._flight.on_head(answer)
+        if rest:
+            self.data_received(rest)
+        elif not length and self._state == _SIZED:
+            self._complete(b"")
 
     def _sized(self, data: bytes) -> None:
         left = self._left - len(data)
@@ -237,7 +244,8 @@ class EngineConnection(asyncio.Protocol):
         # An engine may answer before it has read all: what is not written yet must not be.
         if self._keep and transport is not None and not transport.get_write_buffer_size():
             self._state = _IDLE
-            self.resume()
+            if self._paused:
+                self.resume()
             self._pool.put(self)
         else:
             self.abandon()

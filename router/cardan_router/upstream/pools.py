@@ -117,16 +117,19 @@ class Pool:
     def take(self, now: Monotonic) -> EngineConnection | None:
         """The idle connection used last, or None: then dial."""
         idle = self._idle
+        config = self._upstreams.config
         while idle:
             connection, _ = idle.popitem()
-            if connection.is_usable and not self._is_old(connection, now):
+            since = connection.idle_since
+            if connection.is_usable and (since is None or now - since < config.idle_s):
                 return connection
             connection.abandon()
         return None
 
     def put(self, connection: EngineConnection) -> None:
         """A connection is idle again."""
-        self._discarding.pop(connection, None)
+        if self._discarding:
+            self._discarding.pop(connection, None)
         if self._closed or len(self._idle) >= self._upstreams.config.max_idle:
             connection.abandon()
             return
@@ -167,14 +170,10 @@ class Pool:
                 connection.abandon()
         while self._idle:
             oldest = next(iter(self._idle))
-            if not self._is_old(oldest, now):
+            if oldest.idle_since is None or now - oldest.idle_since < idle_s:
                 return
             del self._idle[oldest]
             oldest.abandon()
-
-    def _is_old(self, connection: EngineConnection, now: Monotonic) -> bool:
-        since = connection.idle_since
-        return since is not None and now - since > self._upstreams.config.idle_s
 
     async def _dial(self, flight: Flight) -> None:
         loop = asyncio.get_running_loop()

@@ -1,18 +1,22 @@
 """Heads of requests and answers.
 
-A head is checked as a whole (control characters, line ends), then line by line. Names are looked up
-in a table of names seen before, which makes the common case one dictionary access for each header.
+A head is checked as a whole (control characters, line ends), then its lines are looked up in a
+`FieldTable`, which knows most of them from before.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from cardan.errors import CardanError
+from cardan_router.wire.fields import HeadError, joined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from cardan_router.wire.fields import FieldTable
+
+_T = TypeVar("_T")
 
 Headers = dict[str, str]
 """Lower-case names, values without surrounding blanks; repeated ones joined by a comma."""
@@ -25,91 +29,110 @@ _ALLOWED = bytes([*b"\t\r\n", *range(0x20, 0x7F), *range(0x80, 0x100)])
 _METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 )
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _TARGET = re.compile(r"[!-\"$-~]+", re.ASCII)  # visible ASCII but `#`: fragments are not sent
 _REQUEST_LINE = re.compile(r"([A-Z]{1,24}) (\S+) HTTP/([0-9])\.([0-9])", re.ASCII)
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?", re.ASCII)
 # Sizes over 18 digits do not fit 64 bits, and no body is that long.
-_LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
+_MAX_LENGTH_DIGITS = 18
 # A repetition of these has no meaning, or two meanings: the stuff of request smuggling.
 _SINGLE = frozenset(
     {"host", "content-length", "transfer-encoding", "content-type", "authorization", "expect"}
 )
+# First lines repeat themselves even more than headers do: a path for each API, a status each.
+_MAX_FIRST_LINES: Final = 512
+_MAX_FIRST_LINE_CHARS: Final = 160
 
-_NAMES: dict[str, str] = {}
-_MAX_NAMES = 2048
-_MAX_NAME_CHARS = 64
-
-
-class HeadError(CardanError):
-    """A head that must not be read. `status` is the answer it deserves."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
+_RequestLine = tuple[str, str, int, str, str]
+_REQUEST_LINES: dict[str, _RequestLine] = {}
+_STATUS_LINES: dict[str, tuple[int, int]] = {}
 
 
 class RequestHead:
-    """A request's head. `length` is the body's size in bytes, or `CHUNKED`."""
+    """A request's head. `length` is the body's size in bytes, or `CHUNKED`.
 
-    __slots__ = ("headers", "keep_alive", "length", "method", "minor", "path", "query", "target")
+    `passed` are the header lines that an engine may see.
+    """
 
-    def __init__(self, method: str, target: str, minor: int, headers: Headers) -> None:
-        self.method = method
-        self.target = target
-        self.minor = minor
+    __slots__ = (
+        "headers",
+        "keep_alive",
+        "length",
+        "method",
+        "minor",
+        "passed",
+        "path",
+        "query",
+        "target",
+    )
+
+    def __init__(self, line: _RequestLine, headers: Headers, passed: str) -> None:
+        self.method, self.target, self.minor, self.path, self.query = line
         self.headers = headers
-        self.length = _request_length(headers, minor)
-        self.keep_alive = _keep_alive(headers, minor)
-        path = target if target[0] == "/" else _origin_form(method, target)
-        self.path, _, self.query = path.partition("?")
+        self.passed = passed
+        if "transfer-encoding" in headers:
+            self.length = _coded_length(headers, self.minor)
+        elif "content-length" in headers:
+            self.length = _sized(headers["content-length"])
+        else:
+            self.length = 0
+        self.keep_alive = (
+            _keep_alive(headers["connection"], self.minor)
+            if "connection" in headers
+            else self.minor == 1
+        )
 
 
 class AnswerHead:
-    """An answer's head. `length` is the body's size, `CHUNKED` or `UNTIL_CLOSE`."""
+    """An answer's head. `length` is the body's size, `CHUNKED` or `UNTIL_CLOSE`.
 
-    __slots__ = ("headers", "keep_alive", "length", "status")
+    `passed` are the header lines that a client may see.
+    """
+
+    __slots__ = ("headers", "keep_alive", "length", "passed", "status")
 
     def __init__(
-        self, status: int, headers: Headers, length: int, *, keep_alive: bool = True
+        self, status: int, headers: Headers, length: int, passed: str = "", *, keep_alive: bool
     ) -> None:
         self.status = status
         self.headers = headers
         self.length = length
+        self.passed = passed
         self.keep_alive = keep_alive
 
 
-def parse_request(data: bytes | bytearray, max_headers: int = 128) -> RequestHead:
+def parse_request(
+    data: bytes | bytearray, table: FieldTable, max_headers: int = 128
+) -> RequestHead:
     """A request's head from its bytes, without the empty line at its end. Raises `HeadError`."""
     lines = _lines(data, max_headers)
-    match = _REQUEST_LINE.fullmatch(lines[0])
-    if match is None:
-        raise HeadError(400, "the request line is not METHOD TARGET HTTP/1.1")
-    method, target, major, minor = match.groups()
-    if major != "1" or minor not in "01":
-        raise HeadError(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
-    if method not in _METHODS:
-        raise HeadError(501, "there is no such method")
-    if _TARGET.fullmatch(target) is None:
-        raise HeadError(400, "the request target holds characters that are not allowed")
-    headers = _headers(lines)
-    if minor == "1" and "host" not in headers:
+    first = _REQUEST_LINES.get(lines[0]) or _read_request_line(lines[0])
+    del lines[0]
+    fields = [table[line] for line in lines]
+    headers = {name: value for name, value, _ in fields}
+    if len(headers) != len(fields):
+        headers = joined(fields, _SINGLE)
+    if "host" not in headers and first[2] == 1:
         raise HeadError(400, "there is no Host header")
-    return RequestHead(method, target, int(minor), headers)
+    return RequestHead(first, headers, "".join([passed for _, _, passed in fields]))
 
 
-def parse_answer(data: bytes | bytearray, max_headers: int = 256) -> AnswerHead:
+def parse_answer(data: bytes | bytearray, table: FieldTable, max_headers: int = 256) -> AnswerHead:
     """An answer's head, likewise. Raises `HeadError` (its status means nothing here)."""
     lines = _lines(data, max_headers)
-    match = _STATUS_LINE.fullmatch(lines[0])
-    if match is None:
-        raise HeadError(502, "the status line cannot be read")
-    minor, status = int(match[1]), int(match[2])
-    headers = _headers(lines)
+    minor, status = _STATUS_LINES.get(lines[0]) or _read_status_line(lines[0])
+    del lines[0]
+    fields = [table[line] for line in lines]
+    headers = {name: value for name, value, _ in fields}
+    if len(headers) != len(fields):
+        headers = joined(fields, _SINGLE)
     length = _answer_length(headers, status)
-    keep_alive = length != UNTIL_CLOSE and _keep_alive(headers, minor)
-    return AnswerHead(status, headers, length, keep_alive=keep_alive)
+    keep_alive = minor == 1
+    if "connection" in headers:
+        keep_alive = _keep_alive(headers["connection"], minor)
+    passed = "".join([passed for _, _, passed in fields])
+    return AnswerHead(
+        status, headers, length, passed, keep_alive=keep_alive and length != UNTIL_CLOSE
+    )
 
 
 def is_hopeless(data: bytes | bytearray) -> bool:
@@ -133,71 +156,69 @@ def _lines(data: bytes | bytearray, max_headers: int) -> list[str]:
     return lines
 
 
-def _headers(lines: list[str]) -> Headers:
-    headers: Headers = {}
-    names = _NAMES
-    for line in lines[1:]:
-        written, colon, value = line.partition(":")
-        name = names.get(written) or _learn(written)
-        if not colon:
-            raise HeadError(400, "a header has no colon")
-        value = value.strip(" \t")
-        headers[name] = value if name not in headers else _join(name, headers[name], value)
-    return headers
+def _read_request_line(line: str) -> _RequestLine:
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        raise HeadError(400, "the request line is not METHOD TARGET HTTP/1.1")
+    method, target, major, minor = match.groups()
+    if major != "1" or minor not in "01":
+        raise HeadError(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+    if method not in _METHODS:
+        raise HeadError(501, "there is no such method")
+    if _TARGET.fullmatch(target) is None:
+        raise HeadError(400, "the request target holds characters that are not allowed")
+    origin_form = target if target[0] == "/" else _origin_form(method, target)
+    path, _, query = origin_form.partition("?")
+    read = (method, target, int(minor), path, query)
+    _remember(_REQUEST_LINES, line, read)
+    return read
 
 
-def _learn(written: str) -> str:
-    """The lower-case form of a name seen for the first time. Raises `HeadError` if it is none."""
-    if _TOKEN.fullmatch(written) is None:  # also folded lines and blanks before the colon
-        raise HeadError(400, "a header's name holds characters that are not allowed")
-    name = written.lower()
-    if len(_NAMES) < _MAX_NAMES and len(name) <= _MAX_NAME_CHARS:
-        _NAMES[written] = name
-    return name
+def _read_status_line(line: str) -> tuple[int, int]:
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise HeadError(502, "the status line cannot be read")
+    read = (int(match[1]), int(match[2]))
+    _remember(_STATUS_LINES, line, read)
+    return read
 
 
-def _join(name: str, first: str, second: str) -> str:
-    if name in _SINGLE:
-        raise HeadError(400, f"the header {name} is there twice")
-    return f"{first}; {second}" if name == "cookie" else f"{first}, {second}"
+def _remember(table: dict[str, _T], line: str, read: _T) -> None:
+    if len(line) <= _MAX_FIRST_LINE_CHARS:
+        if len(table) >= _MAX_FIRST_LINES:
+            table.clear()
+        table[line] = read
 
 
-def _request_length(headers: Mapping[str, str], minor: int) -> int:
-    length = headers.get("content-length")
-    coding = headers.get("transfer-encoding")
-    if coding is not None:
-        if length is not None:
-            raise HeadError(400, "both Content-Length and Transfer-Encoding are given")
-        if minor == 0:
-            raise HeadError(400, "HTTP/1.0 has no Transfer-Encoding")
-        if coding.lower() != "chunked":
-            raise HeadError(501, "the only transfer coding is chunked")
-        return CHUNKED
-    return 0 if length is None else _sized(length)
+def _coded_length(headers: Mapping[str, str], minor: int) -> int:
+    if "content-length" in headers:
+        raise HeadError(400, "both Content-Length and Transfer-Encoding are given")
+    if minor == 0:
+        raise HeadError(400, "HTTP/1.0 has no Transfer-Encoding")
+    if headers["transfer-encoding"].lower() != "chunked":
+        raise HeadError(501, "the only transfer coding is chunked")
+    return CHUNKED
 
 
 def _answer_length(headers: Mapping[str, str], status: int) -> int:
-    length = headers.get("content-length")
-    coding = headers.get("transfer-encoding")
-    if coding is not None and (length is not None or coding.lower() != "chunked"):
-        raise HeadError(502, "the answer's framing is ambiguous")
-    if status < 200 or status in (204, 304):
-        return 0
-    if coding is not None:
-        return CHUNKED
-    return UNTIL_CLOSE if length is None else _sized(length)
+    if "transfer-encoding" in headers:
+        if "content-length" in headers or headers["transfer-encoding"].lower() != "chunked":
+            raise HeadError(502, "the answer's framing is ambiguous")
+        length = CHUNKED
+    elif "content-length" in headers:
+        length = _sized(headers["content-length"])
+    else:
+        length = UNTIL_CLOSE
+    return 0 if status < 200 or status in (204, 304) else length
 
 
 def _sized(length: str) -> int:
-    if _LENGTH.fullmatch(length) is None:
+    if not (length.isascii() and length.isdecimal() and len(length) <= _MAX_LENGTH_DIGITS):
         raise HeadError(400, "Content-Length is not a number")
     return int(length)
 
 
-def _keep_alive(headers: Mapping[str, str], minor: int) -> bool:
-    connection = headers.get("connection")
-    if connection is None:
-        return minor == 1
+def _keep_alive(connection: str, minor: int) -> bool:
     tokens = {token.strip() for token in connection.lower().split(",")}
     return "close" not in tokens and (minor == 1 or "keep-alive" in tokens)
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import httptools
+from cardan_router.passing import TO_CLIENTS, TO_ENGINES
 from cardan_router.wire.chunks import ChunkError, ChunkReader
-from cardan_router.wire.heads import CHUNKED, UNTIL_CLOSE, HeadError, parse_answer, parse_request
+from cardan_router.wire.fields import HeadError
+from cardan_router.wire.heads import CHUNKED, UNTIL_CLOSE, parse_answer, parse_request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -110,7 +112,7 @@ def ours(data: bytes) -> RequestHead | None:
     if end < 0:
         return None
     try:
-        return parse_request(data[:end])
+        return parse_request(data[:end], TO_ENGINES)
     except HeadError:
         return None
 
@@ -149,7 +151,7 @@ def our_answer(data: bytes) -> AnswerHead | None:
     if end < 0:
         return None
     try:
-        return parse_answer(data[:end])
+        return parse_answer(data[:end], TO_CLIENTS)
     except HeadError:
         return None
 

@@ -1,0 +1,55 @@
+"""What is known of one request when it is over: the facts a recorder reads off a flight."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cardan.lifecycle import Exchange
+
+if TYPE_CHECKING:
+    from cardan.fleet import EndpointState
+    from cardan.instants import Monotonic
+    from cardan.ledger import Usage
+    from cardan.scheduler import Scheduler
+
+    from cardan_router.calls import Call
+
+
+class FlightRecord:
+    """The facts of one admitted request.
+
+    `exchange` has the outcome, the decision, the attempts and the instant of the first byte;
+    `endpoint` is the last one asked; `status` what the client was told (0: nothing); `usage` what
+    the engine reported. The instants are monotonic seconds, None where it did not come to that.
+    `decision_s` is the time it took to route; `reads` and `bytes_out` are of the answer's body.
+    """
+
+    __slots__ = (
+        "arrived_at",
+        "bytes_out",
+        "call",
+        "decision_s",
+        "dispatched_at",
+        "ended_at",
+        "endpoint",
+        "exchange",
+        "is_stream",
+        "reads",
+        "status",
+        "usage",
+    )
+
+    def __init__(self, scheduler: Scheduler, call: Call) -> None:
+        view = call.view
+        self.call = call
+        self.exchange = Exchange(scheduler, view)
+        self.endpoint: EndpointState | None = None
+        self.arrived_at: Monotonic = view.arrived_at
+        self.dispatched_at: Monotonic | None = None
+        self.ended_at: Monotonic | None = None
+        self.decision_s = 0.0
+        self.status = 0
+        self.usage: Usage | None = None
+        self.is_stream = False
+        self.reads = 0
+        self.bytes_out = 0

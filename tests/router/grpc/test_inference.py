@@ -6,11 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import grpc
+import orjson
 import pytest
+from cardan.policies import policy_named
 from cardan.scheduler import AdmissionConfig
 from cardan_router.keys import Caller
 from cardan_router.limits import LimitsConfig
 from cardan_router.pb.cardan.v1 import inference_pb2, prompt_pb2
+from google.protobuf import json_format
 from grpc import aio
 
 from tests.router.grpc.door import MODEL, Failed, chat, door, failure
@@ -151,6 +154,25 @@ async def test_a_receipt_comes_in_the_message_or_in_the_metadata_as_asked() -> N
         assert dict(await call.initial_metadata())["x-request-id"] == "mine-2"
         assert '"endpoint":"e1"' in dict(await call.initial_metadata())["x-cardan-explain"]
         assert not pieces[0].HasField("receipt")
+
+
+async def test_the_receipt_as_a_message_says_all_that_the_one_in_json_says() -> None:
+    async with engine() as one, door([one.url], policy=policy_named("dualmap")) as gate:
+        call = gate.inference.GenerateUnary(
+            chat(explain=True), metadata=(("x-cardan-explain", "1"),)
+        )
+        answer = await call
+        told = orjson.loads(dict(await call.initial_metadata())["x-cardan-explain"])
+        assert told.pop("request_id") == dict(await call.trailing_metadata())["x-request-id"]
+        message = json_format.MessageToDict(
+            answer.receipt,
+            preserving_proto_field_name=True,
+            always_print_fields_with_no_presence=True,
+        )
+        assert message.keys() == told.keys()
+        assert message["candidates"][0].keys() == told["candidates"][0].keys()
+        assert message["predicted_ttft_s"] == told["predicted_ttft_s"]
+        assert message["reason"] == f"DECISION_REASON_{told['reason'].upper()}"
 
 
 async def test_without_the_key_nobody_is_let_in() -> None:

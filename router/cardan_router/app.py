@@ -237,24 +237,24 @@ class App:
         config, refused = keep_fixed(running, wanted)
         keys = keys_of(config)
         file_source = self._file_source(config)
-        if file_source is not None:
-            file_source.read()
-        self.doors.reload_certificates(config.tls)
+        listed = file_source.read() if file_source else None
         access_log = self.access_log
         if config.log.access != running.log.access:
             access_log = self._open_access_log(config)
+        self.doors.reload_certificates(config.tls)
+        # From here on nothing can fail.
         for name in refused:
             log.warning("reload: %s has changed; that takes a restart", name)
         logs.configure(config.log)
         self.config = config
         self._put_in_force(config, keys)
         self._swap_access_log(access_log)
-        self.file_source = file_source
         self.membership.report("config", config.endpoints)
-        if file_source is None:
-            self.membership.report("file", ())
+        self.file_source = file_source
+        if file_source is not None and listed is not None:
+            file_source.take(*listed)
         else:
-            file_source.load()
+            self.membership.report("file", ())
         log.info("reload: done")
 
     def _put_in_force(self, config: Config, keys: KeyRing | None) -> None:

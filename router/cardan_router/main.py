@@ -6,13 +6,14 @@ was called or configured.
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING
 
 from cardan.errors import CardanError, ConfigError
 
 from cardan_router import logs
-from cardan_router.config import parse_address
+from cardan_router.config import keep_fixed, parse_address
 from cardan_router.config_file import dump
 from cardan_router.flags import parse
 from cardan_router.keys import MIN_KEY_CHARS, hash_key
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from cardan_router.config import Config
     from cardan_router.flags import Invocation
     from cardan_router.workers import WorkerSlot
+
+
+log = logging.getLogger(__name__)
 
 
 def main(argv: list[str]) -> int:
@@ -59,13 +63,26 @@ def _run(invocation: Invocation, config: Config) -> int:
     addresses = {name: wanted[name]._replace(port=port_of(held[name])) for name in fields}
 
     def run(slot: WorkerSlot) -> int:
-        return run_process(invocation, config, slot)
+        return run_process(invocation, _present(invocation, config), slot)
 
     try:
         return run_workers(config.workers, run, addresses, config.shutdown.grace_s)
     finally:
         for listener in held.values():
             listener.close()
+
+
+def _present(invocation: Invocation, first: Config) -> Config:
+    """The configuration of a worker that starts now: there may have been reloads since `first`."""
+    from cardan_router.wiring import check_files
+
+    try:
+        wanted = invocation.load()
+        check_files(wanted)
+    except CardanError as error:
+        log.error("%s; starting with the first configuration", error)  # noqa: TRY400
+        return first
+    return keep_fixed(first, wanted)[0]
 
 
 def _print_hash() -> int:

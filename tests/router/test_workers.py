@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -61,6 +62,7 @@ def test_workers_are_one_gateway(procs: Processes) -> None:
     assert len(state["receipts"]) == 12
 
     victim = children(supervisor)[0]
+    assert os.getpgid(victim) != os.getpgid(supervisor)  # a Ctrl-C reaches it once, not twice
     os.kill(victim, signal.SIGKILL)
     until(lambda: len(set(children(supervisor)) - {victim}) == 2, "the dead worker's successor")
     until(lambda: ready_workers() == 2, "it to be ready")
@@ -158,3 +160,22 @@ def test_an_address_can_be_shared_by_us_and_by_nobody_else() -> None:
 def test_an_address_that_is_not_ours_is_a_sentence() -> None:
     with pytest.raises(ListenError, match=r"cannot listen on 192\.0\.2\.1:80"):
         bind(Address("192.0.2.1", 80))
+
+
+def test_a_worker_that_starts_late_starts_with_what_was_reloaded(
+    procs: Processes, tmp_path: Path
+) -> None:
+    engine = procs.engines(1, "--model", "llama-3.1-8b", "--time-scale", "0.1")[0]
+    config = tmp_path / "cardan.yaml"
+    config.write_text(json.dumps({"policy": "round-robin", "endpoints": [engine.url]}))
+    router = procs.router([], "--config", str(config), "--workers", "2")
+    until(lambda: len(children(router.process.pid)) == 2, "two workers to run")
+    config.write_text(json.dumps({"policy": "random", "endpoints": [engine.url]}))
+    router.process.send_signal(signal.SIGHUP)
+    until(lambda: router.output().count("reload: done") == 2, "both to reload")
+    for pid in children(router.process.pid):
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: router.output().count("joined") == 4, "their successors to have joined")
+    until(lambda: status_of(router.url + "/readyz") == 200, "one of them to be ready")
+    state: Any = get_json(f"{router.url}/ui/state.json")
+    assert state["policy"] == "random"

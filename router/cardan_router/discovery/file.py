@@ -53,7 +53,11 @@ class FileSource:
     def load(self) -> None:
         """Read and report now; raises `ConfigError` if there is nothing good to start from."""
         self._stamp = self._look()
-        self._text, endpoints = self.read()
+        self.take(*self.read())
+
+    def take(self, text: str, endpoints: tuple[Endpoint, ...]) -> None:
+        """Report what has been read."""
+        self._text = text
         self._report(endpoints)
         self._on_load(True)
 

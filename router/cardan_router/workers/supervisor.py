@@ -188,7 +188,12 @@ def run_workers(
 
 
 def _become_worker(parent: int) -> None:
-    """Undo the supervisor's signal mask; end when the supervisor does, however it ends."""
+    """Undo the supervisor's signal mask; end when the supervisor does, however it ends.
+
+    A process group of its own keeps a terminal's Ctrl-C from arriving twice: once from the
+    terminal and once passed on, which would be a second signal.
+    """
+    os.setpgid(0, 0)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -151,6 +151,7 @@ function drawBars(id, counts) {
 
 function draw(state) {
   const series = history.map((_, i) => figures(i)), now = series[series.length - 1];
+  $("main").className = "";
   text("policy", state.policy);
   text("models", state.models.join(", "));
   text("rate", known(now.rate) ? now.rate.toFixed(1) : "–");

@@ -207,7 +207,9 @@ class _Waiting:
         self._action: asyncio.Future[Action] = asyncio.get_running_loop().create_future()
 
     async def until(self, deadline: Monotonic) -> Action:
-        """What became of the request, at the latest at `deadline`."""
+        """What became of the request, at the latest at `deadline` or at its own."""
+        own = self._exchange.request.deadline_at
+        deadline = deadline if own is None else min(deadline, own)
         self._gateway.waiting[self._exchange] = self
         try:
             async with asyncio.timeout(deadline - self._gateway.clock()):
@@ -215,9 +217,14 @@ class _Waiting:
         except TimeoutError:
             if self._action.done():  # both in one turn of the loop
                 return self._action.result()
-            return self._exchange.wake(self._gateway.clock())
+            return self._late(own)
         finally:
             self._gateway.waiting.pop(self._exchange, None)
+
+    def _late(self, own: Monotonic | None) -> Action:
+        now = self._gateway.clock()
+        reject = self._exchange.deadline(now) if own is not None and now >= own else None
+        return self._exchange.wake(now) if reject is None else reject
 
     def wake(self, now: Monotonic) -> bool:
         """There may be room; False if there was none."""

@@ -28,6 +28,7 @@ class Engine:
     def __init__(self) -> None:
         self.asks: list[Ask] = []
         self.running = 0
+        self.most_running = 0
         self.left = 0
         self.url = ""
         self.go_on = asyncio.Event()
@@ -58,6 +59,7 @@ class Engine:
             ask = await _read(reader)
             self.asks.append(ask)
             self.running += 1
+            self.most_running = max(self.most_running, self.running)
             answering = asyncio.ensure_future(self.behave(ask, out))
             leaving = asyncio.ensure_future(reader.read(1))
             try:

@@ -193,6 +193,17 @@ async def test_a_route_that_waits_too_long_is_turned_away() -> None:
         assert not gate.gateway.scheduler.queue
 
 
+async def test_a_route_waits_no_longer_than_its_request_is_worth() -> None:
+    admission = AdmissionConfig(max_in_flight_per_endpoint=1, max_wait_s=600.0)
+    async with door(URLS[:1], admission=admission) as gate:
+        await gate.routing.Route(route())
+        with pytest.raises(aio.AioRpcError) as raised:
+            await gate.routing.Route(route(), metadata=(("x-request-timeout-ms", "100"),))
+        got = failure(raised.value)
+        assert (got.code, got.reason) == ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED")
+        assert not gate.gateway.scheduler.queue
+
+
 async def test_a_route_that_is_cancelled_leaves_the_queue() -> None:
     admission = AdmissionConfig(max_in_flight_per_endpoint=1)
     async with door(URLS[:1], admission=admission) as gate:

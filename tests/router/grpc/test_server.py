@@ -191,6 +191,22 @@ async def test_two_servers_share_a_port_when_told_to() -> None:
             await server.stop(0.0)
 
 
+async def test_no_more_calls_than_the_limit_run_on_one_connection() -> None:
+    limits = GrpcLimits(max_streams_per_connection=2)
+    async with engine() as one, door([one.url], grpc_limits=limits) as gate:
+        await gate.inference.ListModels(inference_pb2.ListModelsRequest())  # settings have come
+        one.go_on.clear()
+        calls = [gate.inference.GenerateUnary(chat()) for _ in range(5)]
+        await until(lambda: len(one.asks) == 2)
+        one.go_on.set()
+        # gRPC's server refuses a stream that comes before it has freed the one that just ended.
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        codes = [end.code() for end in ends if isinstance(end, aio.AioRpcError)]
+        assert set(codes) <= {grpc.StatusCode.UNAVAILABLE}
+        assert len(ends) - len(codes) >= 2
+        assert one.most_running == 2
+
+
 async def test_a_client_that_pings_too_often_is_sent_away() -> None:
     async with engine() as one, door([one.url]) as gate:
         options = (

@@ -135,3 +135,4 @@ def test_the_engines_administration_is_out_of_reach(fleet: RealFleet) -> None:
         with pytest.raises(urllib.error.HTTPError) as caught:
             post(fleet.router.url + path, {})
         assert caught.value.code == 404
+        caught.value.close()

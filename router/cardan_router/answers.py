@@ -11,10 +11,12 @@ import re
 from typing import Any
 
 import orjson
-from cardan.ledger import Usage
+from cardan.ledger import Outcome, Usage
 from cardan.lifecycle import Failure
 
+from cardan_router.passing import TO_CLIENTS
 from cardan_router.rejections import ENGINE_CREDENTIALS, ENGINE_ERROR, error_body
+from cardan_router.wire.heads import AnswerHead
 
 _DATA_LINE = re.compile(rb"^data:[ ]?([^\r\n]*)\r?\n", re.MULTILINE)
 _WHOLE_DATA_LINE = re.compile(rb"^data:[ ]?([^\r\n]*)", re.MULTILINE)
@@ -69,22 +71,39 @@ def usage_in(text: bytes) -> Usage | None:
     return None
 
 
-def told_error(status: int, body: bytes) -> tuple[int, bytes]:
-    """An engine's error answer as the client gets it: status, and a body in OpenAI's nested form.
+def outcome_of(status: int) -> Outcome:
+    """What an answer that came whole amounts to."""
+    if status < 400:
+        return Outcome.OK
+    return Outcome.CLIENT_ERROR if status < 500 else Outcome.ENGINE_ERROR
 
-    SGLang's is flat, FastAPI's is `{"detail": …}`. An engine that refuses *our* key says nothing
-    about the client's, so the client must not take it for an answer to its own.
+
+def told_error(answer: AnswerHead, body: bytes) -> tuple[AnswerHead, bytes]:
+    """An engine's error answer as the client gets it: head, and body in OpenAI's nested form.
+
+    An engine that refuses *our* key says nothing about the client's, so the client must not take
+    it for an answer to its own.
     """
+    status = answer.status
     if status in _CREDENTIALS:
-        return ENGINE_CREDENTIALS.status, error_body(
-            ENGINE_CREDENTIALS, "the engine does not accept the gateway's credentials"
-        )
+        status = ENGINE_CREDENTIALS.status
+        message = "the engine does not accept the gateway's credentials"
+        body = error_body(ENGINE_CREDENTIALS, message)
+    else:
+        body = nested_error(body)
+    headers = {**answer.headers, "content-type": "application/json"}
+    passed = "".join([TO_CLIENTS.passed(*field) for field in headers.items()])
+    return AnswerHead(status, headers, len(body), passed, keep_alive=True), body
+
+
+def nested_error(body: bytes) -> bytes:
+    """An engine's error in OpenAI's form: SGLang's is flat, FastAPI's is `{"detail": …}`."""
     try:
         error = orjson.loads(body)
     except orjson.JSONDecodeError:
         error = {}
     if isinstance(error, dict) and isinstance(error.get("error"), dict):
-        return status, body
+        return body
     fields = error if isinstance(error, dict) else {}
     message = fields.get("error") or fields.get("message") or fields.get("detail")
     told = {
@@ -93,7 +112,7 @@ def told_error(status: int, body: bytes) -> tuple[int, bytes]:
         "param": fields.get("param"),
         "code": fields.get("code") or ENGINE_ERROR.code,
     }
-    return status, orjson.dumps({"error": told})
+    return orjson.dumps({"error": told})
 
 
 def _error_of(event: bytes) -> dict[str, Any] | None:

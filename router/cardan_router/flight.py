@@ -22,16 +22,14 @@ and by a cut connection otherwise, so that no client takes half an answer for a 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from cardan.ledger import Outcome
-from cardan.lifecycle import Failure, Forward, Reject, RejectReason, State, Wait
+from cardan.lifecycle import Exchange, Failure, Forward, Reject, RejectReason, State, Wait
 
 from cardan_router import answers
-from cardan_router.passing import TO_CLIENTS
 from cardan_router.record import FlightRecord
 from cardan_router.rejections import BY_REASON, CUT, of_reject
-from cardan_router.wire.heads import AnswerHead
 
 if TYPE_CHECKING:
     from cardan.instants import Monotonic
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
     from cardan_router.gateway import Gateway
     from cardan_router.sink import Sink
     from cardan_router.upstream.connection import EngineConnection
+    from cardan_router.wire.heads import AnswerHead
 
 # A kept-alive connection that the engine closed while we wrote is noticed within a round trip. One
 # that breaks later than this had a request on it that the engine was working on.
@@ -58,12 +57,7 @@ _REFUSALS = frozenset({503, 429})
 
 # How much of the answer is known: nothing; a head that is held for its first event, its whole error
 # body, or its first byte; or it is being passed on, as a stream or not.
-_NOTHING: Final = 0
-_HELD_STREAM: Final = 1
-_HELD_ERROR: Final = 2
-_HELD: Final = 3
-_STREAM: Final = 4
-_PLAIN: Final = 5
+_NOTHING, _HELD_STREAM, _HELD_ERROR, _HELD, _STREAM, _PLAIN = range(6)
 
 
 class Flight(FlightRecord):
@@ -89,7 +83,14 @@ class Flight(FlightRecord):
     )
 
     def __init__(self, gateway: Gateway, call: Call, sink: Sink) -> None:
-        super().__init__(gateway.scheduler, call)
+        view = call.view
+        self.call = call
+        self.exchange = Exchange(gateway.scheduler, view)
+        self.arrived_at = self._last_at = view.arrived_at
+        self.endpoint = self.dispatched_at = self.ended_at = self.usage = None
+        self.decision_s = 0.0
+        self.status = self.reads = self.bytes_out = 0
+        self.is_stream = False
         self._gateway = gateway
         self._sink = sink
         self._connection: EngineConnection | None = None
@@ -100,10 +101,6 @@ class Flight(FlightRecord):
         self._paused = False
         self._saw_error = False
         self._wait_until: Monotonic | None = None
-        self._last_at: Monotonic = self.arrived_at
-
-    def __repr__(self) -> str:
-        return f"<Flight {self.call.view.request_id} {self.exchange.state.value}>"
 
     def start(self) -> None:
         """Find it a place. Called once; the sink may get its answer before this returns."""
@@ -151,14 +148,21 @@ class Flight(FlightRecord):
         self._reject(self.exchange.abandon(reject, self._gateway.clock()))
 
     def end_now(self, message: str) -> None:
-        """End it as if its deadline had passed (the gateway's own end has come)."""
-        self._deadline(self._gateway.clock(), message)
+        """End it: its deadline has passed, or the gateway's own end has come."""
+        now = self._gateway.clock()
+        reject = self.exchange.deadline(now)
+        self._leave_engine()
+        if reject is not None:
+            self._reject(reject)
+        elif self.ended_at is None:
+            self._sink.cut(BY_REASON[RejectReason.DEADLINE], message)
+            self._finish(now)
 
     def check(self, now: Monotonic) -> None:
         """Look at the deadlines."""
         deadline_at = self.call.view.deadline_at
         if deadline_at is not None and now >= deadline_at:
-            self._deadline(now, "the request's deadline passed")
+            self.end_now("the request's deadline passed")
         elif self._wait_until is not None:
             if now >= self._wait_until:
                 self.wake(now)
@@ -171,23 +175,22 @@ class Flight(FlightRecord):
 
     def on_dialled(self, connection: EngineConnection) -> bool:
         """A connection was made for this flight. False if it needs none any more."""
-        if self.ended_at is not None:
-            return False
-        self._send(connection)
-        return True
+        if self.ended_at is None:
+            self._send(connection)
+        return self.ended_at is None
 
     def on_unreachable(self) -> None:
         """No connection could be made."""
         if self.ended_at is None:
             self._fail(Failure.UNREACHABLE, self._gateway.clock())
 
-    def on_head(self, answer: AnswerHead) -> None:
-        """The answer's head has come."""
+    def on_head(self, answer: AnswerHead) -> bool:
+        """The answer's head has come. False if it says: not here; the body is then not wanted."""
         self._last_at = now = self._gateway.clock()
         status = answer.status
         if status in _REFUSALS or (status == 500 and self._is_leaving()):
             self._refused(Failure.REFUSED, now)
-            return
+            return False
         self._answer = answer
         if status >= 400:
             self._phase = _HELD_ERROR
@@ -195,6 +198,7 @@ class Flight(FlightRecord):
             self._phase = _HELD_STREAM
         else:
             self._phase = _HELD
+        return True
 
     def on_data(self, payload: bytes) -> None:
         """Bytes of the answer's body have come."""
@@ -204,10 +208,15 @@ class Flight(FlightRecord):
             if phase == _STREAM:
                 self._watch_stream(payload, now)
             self._last_at = now
-            self._pass(payload)
+            self.reads += 1
+            self.bytes_out += len(payload)
+            self._before = self._last
+            self._last = payload
+            self._sink.data(payload)
         elif phase == _HELD:
             self._begin(now, _PLAIN)
-            self._pass(payload)
+            self._count(payload)
+            self._sink.data(payload)
         else:
             self._last_at = now
             self._held += payload
@@ -248,23 +257,20 @@ class Flight(FlightRecord):
         if type(action) is Forward:
             if self._wait_until is not None:
                 self._stop_waiting()
-            self._forward(action, now)
+            endpoint = action.lease.endpoint
+            self.endpoint = endpoint
+            self._last_at = self.dispatched_at = now
+            pool = self._gateway.upstreams.pool(endpoint.endpoint.url)
+            connection = None if action.fresh else pool.take(now)
+            if connection is None:
+                pool.dial(self)
+            else:
+                self._send(connection)
         elif type(action) is Wait:
             self._wait_until = action.until
             self._gateway.waiting[self.exchange] = self
         elif type(action) is Reject:
             self._reject(action)
-
-    def _forward(self, forward: Forward, now: Monotonic) -> None:
-        endpoint = forward.lease.endpoint
-        self.endpoint = endpoint
-        self._last_at = self.dispatched_at = now
-        pool = self._gateway.upstreams.pool(endpoint.endpoint.url)
-        connection = None if forward.fresh else pool.take(now)
-        if connection is None:
-            pool.dial(self)
-        else:
-            self._send(connection)
 
     def _send(self, connection: EngineConnection) -> None:
         self._connection = connection
@@ -313,7 +319,7 @@ class Flight(FlightRecord):
         """The client gets its first byte: nothing is tried again from here on."""
         answer = self._answer
         if answer is None:
-            raise RuntimeError(f"{self!r} begins without a head")
+            raise RuntimeError("an answer begins without a head")
         self._last_at = now
         self._phase = phase
         self.is_stream = phase == _STREAM
@@ -321,10 +327,6 @@ class Flight(FlightRecord):
         self.exchange.first_byte(now, ok=answer.status < 400 and not self._saw_error)
         self.call.body = b""  # a body of megabytes need not live as long as the stream
         self._sink.head(answer, answer.length if answer.length >= 0 else None)
-
-    def _pass(self, payload: bytes) -> None:
-        self._count(payload)
-        self._sink.data(payload)
 
     def _count(self, payload: bytes) -> None:
         self.reads += 1
@@ -335,13 +337,14 @@ class Flight(FlightRecord):
     def _pass_held(self) -> None:
         held, self._held = self._held, b""
         if held:
-            self._pass(held)
+            self._count(held)
+            self._sink.data(held)
 
     def _complete(self, payload: bytes, now: Monotonic) -> None:
         if payload:
             self._count(payload)
         self.usage = answers.usage_in(self._before[-TAIL_BYTES:] + self._last[-TAIL_BYTES:])
-        outcome = _outcome(self.status)
+        outcome = answers.outcome_of(self.status)
         if self._saw_error:
             outcome = Outcome.ENGINE_ERROR
         self.exchange.ended(outcome, now, self.usage)
@@ -355,13 +358,10 @@ class Flight(FlightRecord):
         if failure is not None:
             self._fail(failure, now)
         elif answer is not None:
-            status, body = answers.told_error(answer.status, body)
-            self.status = status
+            head, body = answers.told_error(answer, body)
+            self.status = head.status
             self._count(body)
-            headers = {**answer.headers, "content-type": "application/json"}
-            self.exchange.ended(_outcome(status), now)
-            passed = "".join([TO_CLIENTS.passed(*field) for field in headers.items()])
-            head = AnswerHead(status, headers, len(body), passed, keep_alive=True)
+            self.exchange.ended(answers.outcome_of(head.status), now)
             self._sink.head(head, len(body))
             self._sink.end(body)
             self._finish(now)
@@ -377,15 +377,6 @@ class Flight(FlightRecord):
         self._answer = None
         self._held = b""
         self._act(action, now)
-
-    def _deadline(self, now: Monotonic, message: str) -> None:
-        reject = self.exchange.deadline(now)
-        self._leave_engine()
-        if reject is not None:
-            self._reject(reject)
-        elif self.ended_at is None:
-            self._sink.cut(BY_REASON[RejectReason.DEADLINE], message)
-            self._finish(now)
 
     def _reject(self, reject: Reject) -> None:
         self.status = of_reject(reject).status
@@ -406,9 +397,3 @@ class Flight(FlightRecord):
         if self._wait_until is not None:
             self._stop_waiting()
         self._gateway.landed(self)
-
-
-def _outcome(status: int) -> Outcome:
-    if status < 400:
-        return Outcome.OK
-    return Outcome.CLIENT_ERROR if status < 500 else Outcome.ENGINE_ERROR

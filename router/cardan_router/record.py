@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cardan.lifecycle import Exchange
-
 if TYPE_CHECKING:
     from cardan.fleet import EndpointState
     from cardan.instants import Monotonic
     from cardan.ledger import Usage
-    from cardan.scheduler import Scheduler
+    from cardan.lifecycle import Exchange
 
     from cardan_router.calls import Call
 
@@ -39,17 +37,15 @@ class FlightRecord:
         "usage",
     )
 
-    def __init__(self, scheduler: Scheduler, call: Call) -> None:
-        view = call.view
-        self.call = call
-        self.exchange = Exchange(scheduler, view)
-        self.endpoint: EndpointState | None = None
-        self.arrived_at: Monotonic = view.arrived_at
-        self.dispatched_at: Monotonic | None = None
-        self.ended_at: Monotonic | None = None
-        self.decision_s = 0.0
-        self.status = 0
-        self.usage: Usage | None = None
-        self.is_stream = False
-        self.reads = 0
-        self.bytes_out = 0
+    arrived_at: Monotonic
+    bytes_out: int
+    call: Call
+    decision_s: float
+    dispatched_at: Monotonic | None
+    ended_at: Monotonic | None
+    endpoint: EndpointState | None
+    exchange: Exchange
+    is_stream: bool
+    reads: int
+    status: int
+    usage: Usage | None

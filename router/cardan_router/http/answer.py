@@ -99,9 +99,10 @@ class Answer:
         """See `Sink`."""
         lines = answer.passed
         flight = self.flight
-        if flight is not None and flight.call.explain:
-            lines += f"x-cardan-explain: {orjson.dumps(receipt(flight)).decode()}\r\n"
-        self._is_events = answer.headers.get("content-type", "").startswith("text/event-stream")
+        if flight is not None:
+            self._is_events = flight.is_stream
+            if flight.call.explain:
+                lines += f"x-cardan-explain: {orjson.dumps(receipt(flight)).decode()}\r\n"
         self._is_sized = length is not None
         self._chunked = length is None and self._minor == 1
         if length is not None:
@@ -114,7 +115,10 @@ class Answer:
 
     def data(self, payload: bytes) -> None:
         """See `Sink`."""
-        self._write(chunk(payload) if self._chunked else payload)
+        if self._unsent or not self._chunked:
+            self._write(chunk(payload) if self._chunked else payload)
+        else:  # the tokens of a stream
+            self._transport.write(b"%x\r\n%b\r\n" % (len(payload), payload))
 
     def end(self, payload: bytes) -> None:
         """See `Sink`."""

@@ -19,13 +19,14 @@ import asyncio
 import logging
 import socket
 import struct
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
 from cardan.errors import RequestError
 
+from cardan_router.gateway import ANYBODY
 from cardan_router.http.answer import Answer
 from cardan_router.http.reading import BodyReader, PartialHead
-from cardan_router.http.routes import Forwarded, Request, allowed, allows
+from cardan_router.http.routes import Forwarded, allowed
 from cardan_router.passing import TO_ENGINES
 from cardan_router.rejections import INTERNAL, of_error
 from cardan_router.wire.fields import HeadError
@@ -48,16 +49,14 @@ MAX_HELD_BYTES = 65_536
 LINGER_S = 2.0
 MAX_LINGER_BYTES = 16_777_216
 
-_IDLE: Final = 0
-_BODY: Final = 1
-_BUSY: Final = 2
-_LINGER: Final = 3
-_CLOSED: Final = 4
+_IDLE, _BODY, _BUSY, _LINGER, _CLOSED = range(5)
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # First byte of Linux's `tcp_info`: TCP_CLOSE after a reset, TCP_CLOSE_WAIT after a FIN.
 _TCP_LEFT = (7, 8)
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_SLOW_HEAD = RequestError("the head was not complete in time", code="request_timeout")
+_SLOW_BODY = RequestError("the body was not complete in time", code="request_timeout")
 _CODES = {431: "headers_too_large", 501: "not_implemented", 505: "http_version"}
 
 
@@ -94,7 +93,7 @@ class HttpConnection(asyncio.Protocol):
         self._held = b""
         self._head: RequestHead | None = None
         self._route: Route | None = None
-        self._caller: Caller | None = None
+        self._caller: Caller = ANYBODY
         self._is_reading = True
         self._is_unread = False
         self._lingered = 0
@@ -159,10 +158,9 @@ class HttpConnection(asyncio.Protocol):
     def answered(self) -> None:
         """The answer is complete: the next request, or the end."""
         answer = self._answer
-        self._head = None
         if answer is None or self._state == _CLOSED:
             return
-        answer.flight = None
+        self._head = answer.flight = None
         self.since = self.server.now
         if answer.close:
             self._end()
@@ -173,18 +171,16 @@ class HttpConnection(asyncio.Protocol):
 
     def break_off(self, *, reset: bool) -> None:
         """Close in the middle of an answer. With `reset` where a mere close would look complete."""
-        if self._transport is None:
-            return
-        if reset:
+        if reset and self._transport is not None:
             sock = self._transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self.abort()
-        else:
+        elif self._transport is not None:
             self._state = _CLOSED
             self._transport.close()
 
     def close_if_idle(self) -> None:
-        """The server stops: whoever is between requests goes now, the others after their answer."""
+        """The server stops: who is between requests goes now, the others after their answer."""
         if self._state == _IDLE and self._partial is None and self._transport is not None:
             self._transport.close()
 
@@ -205,11 +201,11 @@ class HttpConnection(asyncio.Protocol):
                 if now - self.since > timeouts.keep_alive_s and self._transport is not None:
                     self._transport.close()
             elif now - self.since > timeouts.head_s:
-                self._too_slow("the head was not complete in time")
+                self._refuse_and_close(_SLOW_HEAD)
         elif self._state == _BODY:
             is_late = now - self.since > timeouts.body_s
             if is_late or now - self._last_read_at > timeouts.body_idle_s:
-                self._too_slow("the body was not complete in time")
+                self._refuse_and_close(_SLOW_BODY)
         elif (self._state == _LINGER and now - self.since > LINGER_S) or self._has_left_unseen():
             self.abort()
 
@@ -260,9 +256,10 @@ class HttpConnection(asyncio.Protocol):
         end = start + length
         is_here = length >= 0 and end <= len(data)
         try:
-            self._resolve(head)
+            self._route, self._caller = self.server.resolve(head)
         except RequestError as error:
             self._state = _BUSY
+            self._route, self._caller = self.server.routes.find(head.path), ANYBODY
             if not is_here:  # a body that is here is skipped; else this ends the connection
                 answer.close = self._is_unread = True
             self._turn_away(of_error(error), error.message, error.param)
@@ -278,31 +275,6 @@ class HttpConnection(asyncio.Protocol):
         elif "expect" in head.headers and self._transport is not None:
             self._transport.write(_CONTINUE)
         return b""
-
-    def _resolve(self, head: RequestHead) -> None:
-        """Find the route and the caller. Raises `RequestError` for what must not be read."""
-        server = self.server
-        self._route = route = server.routes.find(head.path)
-        self._caller = None
-        method = head.method
-        if type(route) is Forwarded:
-            if method == "POST":
-                self._caller = server.gateway.identify(head.headers)
-            elif method != "OPTIONS":
-                raise RequestError("use POST", code="method_not_allowed")
-        elif method == "OPTIONS":
-            pass
-        elif route is None:
-            raise RequestError(f"there is nothing at {head.path[:200]}", code="unknown_url")
-        elif not allows(route, method):
-            raise RequestError("this method has no meaning here", code="method_not_allowed")
-        elif route.needs_key:
-            self._caller = server.gateway.identify(head.headers)
-        if head.length > server.gateway.limits.max_body_bytes:
-            limit = server.gateway.limits.max_body_bytes
-            raise RequestError(f"the body is over {limit} bytes", code="request_too_large")
-        if "expect" in head.headers or "content-encoding" in head.headers:
-            _check_headers(head)
 
     def _take_body(self, data: bytes) -> None:
         reader = self._reader
@@ -326,44 +298,32 @@ class HttpConnection(asyncio.Protocol):
             return
         self._state = _BUSY
         try:
-            if head.method == "OPTIONS":
-                answer.respond(self.server.options(head, route))
-            elif type(route) is Forwarded:
-                self._forward(answer, head, route, body)
-            elif route is not None:
-                rest = head.path[len(route.path) :]
-                request = Request(head.method, head.path, rest, head.query, head.headers, body)
-                answer.respond(route.answer(request))
+            if type(route) is Forwarded and head.method == "POST":
+                answer.api = route.api
+                gateway = self.server.gateway
+                call = gateway.admit(
+                    route.api,
+                    route.path,
+                    head.headers,
+                    body,
+                    self._caller,
+                    request_id=answer.request_id,
+                    passed=head.passed,
+                )
+                answer.flight = flight = gateway.flight(call, answer)
+                flight.start()
+                if self._stalled_since is not None:
+                    flight.pause()
+            else:
+                answer.respond(self.server.respond(head, route, body))
         except RequestError as error:
             self._turn_away(of_error(error), error.message, error.param)
         except Exception:  # the request boundary: one request fails, not the process
             log.exception("request %s failed", answer.request_id)
             self._turn_away(INTERNAL, "the gateway failed", None)
 
-    def _forward(
-        self, answer: Answer, head: RequestHead, route: Forwarded, body: bytes | bytearray
-    ) -> None:
-        gateway = self.server.gateway
-        caller = self._caller
-        if caller is None:
-            raise RuntimeError("a request is forwarded for nobody")
-        answer.api = route.api
-        call = gateway.admit(
-            route.api,
-            route.path,
-            head.headers,
-            body,
-            caller,
-            request_id=answer.request_id,
-            passed=head.passed,
-        )
-        answer.flight = flight = gateway.flight(call, answer)
-        flight.start()
-        if self._stalled_since is not None:
-            flight.pause()
-
     def _turn_away(self, told: Told, message: str, param: str | None) -> None:
-        answer, route, caller = self._answer, self._route, self._caller
+        answer, route = self._answer, self._route
         if answer is None or self._state != _BUSY:
             return
         headers: tuple[tuple[str, str], ...] = ()
@@ -375,7 +335,7 @@ class HttpConnection(asyncio.Protocol):
             told,
             request_id=answer.request_id,
             path="" if route is None else route.path,
-            tenant="" if caller is None else caller.name,
+            tenant=self._caller.name,
         )
         answer.refuse(told, message, param, headers)
 
@@ -389,14 +349,11 @@ class HttpConnection(asyncio.Protocol):
 
     def _refuse_head(self, error: HeadError) -> None:
         """A head that cannot be read: nothing after it can be trusted."""
-        self._route = self._caller = None
+        self._route, self._caller = None, ANYBODY
         if self._answer is not None:
             self._answer.request_id = self.server.gateway.ids.of({})
         code = _CODES.get(error.status, "bad_request")
         self._refuse_and_close(RequestError(error.message, code=code))
-
-    def _too_slow(self, message: str) -> None:
-        self._refuse_and_close(RequestError(message, code="request_timeout"))
 
     def _hold(self, data: bytes) -> None:
         """Keep what came too early; a client that goes on is read no further."""
@@ -441,11 +398,3 @@ class HttpConnection(asyncio.Protocol):
         if self._answer is not None and self._answer.flight is not None:
             flight, self._answer.flight = self._answer.flight, None
             flight.client_left()
-
-
-def _check_headers(head: RequestHead) -> None:
-    """Raises `RequestError` for what the body's headers ask and nobody here does."""
-    if head.headers.get("content-encoding", "identity").lower() != "identity":
-        raise RequestError("send the body uncompressed", code="unsupported_encoding")
-    if head.headers.get("expect", "100-continue").lower() != "100-continue":
-        raise RequestError("only 100-continue can be expected", code="expectation_failed")

@@ -104,9 +104,10 @@ class RouteTable:
         return None
 
 
-def allows(route: Local, method: str) -> bool:
+def allows(route: Route, method: str) -> bool:
     """Does a method have a meaning there?"""
-    return method in route.methods or (method == "HEAD" and "GET" in route.methods)
+    methods = ("POST",) if isinstance(route, Forwarded) else route.methods
+    return method in methods or method == "OPTIONS" or (method == "HEAD" and "GET" in methods)
 
 
 def allowed(route: Route) -> str:

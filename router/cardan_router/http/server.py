@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING
 from cardan.errors import RequestError
 
 from cardan_router.clock import wall_time
+from cardan_router.gateway import ANYBODY
 from cardan_router.http.connection import HttpConnection
-from cardan_router.http.routes import OPENAI_ROUTES, Local, Response, RouteTable, allowed
+from cardan_router.http.routes import (
+    OPENAI_ROUTES,
+    Forwarded,
+    Local,
+    Request,
+    Response,
+    RouteTable,
+    allowed,
+    allows,
+)
 from cardan_router.http.writing import HttpDate
 from cardan_router.limits import HttpConfig
 
@@ -20,8 +30,8 @@ if TYPE_CHECKING:
 
     from cardan.instants import Monotonic
 
-    from cardan_router.gateway import Gateway
-    from cardan_router.http.routes import Request, Route
+    from cardan_router.gateway import Caller, Gateway
+    from cardan_router.http.routes import Route
     from cardan_router.wire.heads import RequestHead
 
 # Connections that may wait to be accepted: a burst of clients while the loop is busy for 100 ms.
@@ -97,6 +107,38 @@ class HttpServer:
             self._checked_at = now
             for connection in list(self._connections):
                 connection.check(now)
+
+    def resolve(self, head: RequestHead) -> tuple[Route | None, Caller]:
+        """The route of a request and who asks, by the head alone.
+
+        Raises `RequestError` for what must be refused before its body is read.
+        """
+        gateway, method = self.gateway, head.method
+        route = self.routes.find(head.path)
+        caller: Caller = ANYBODY
+        if type(route) is Forwarded and method == "POST":
+            if gateway.keys is not None:
+                caller = gateway.identify(head.headers)
+        elif route is None and method != "OPTIONS":
+            raise RequestError(f"there is nothing at {head.path[:200]}", code="unknown_url")
+        elif route is not None and not allows(route, method):
+            raise RequestError("this method has no meaning here", code="method_not_allowed")
+        elif isinstance(route, Local) and route.needs_key:
+            caller = gateway.identify(head.headers)
+        if head.length > gateway.limits.max_body_bytes:
+            limit = gateway.limits.max_body_bytes
+            raise RequestError(f"the body is over {limit} bytes", code="request_too_large")
+        if "expect" in head.headers or "content-encoding" in head.headers:
+            _check_headers(head)
+        return route, caller
+
+    def respond(self, head: RequestHead, route: Route | None, body: bytes | bytearray) -> Response:
+        """The answer to what is not forwarded. Raises `RequestError`."""
+        if isinstance(route, Local) and head.method != "OPTIONS":
+            rest = head.path[len(route.path) :]
+            request = Request(head.method, head.path, rest, head.query, head.headers, body)
+            return route.answer(request)
+        return self.options(head, route)
 
     def cors_lines(self, origin: str) -> str:
         """What a browser must be told so that a page of `origin` may read the answer."""
@@ -174,3 +216,11 @@ def _model(gateway: Gateway, request: Request) -> Response:
             f"the model {name[:200]!r} does not exist", param="model", code="model_not_found"
         )
     return Response(200, body)
+
+
+def _check_headers(head: RequestHead) -> None:
+    """Raises `RequestError` for what the body's headers ask and nobody here does."""
+    if head.headers.get("content-encoding", "identity").lower() != "identity":
+        raise RequestError("send the body uncompressed", code="unsupported_encoding")
+    if head.headers.get("expect", "100-continue").lower() != "100-continue":
+        raise RequestError("only 100-continue can be expected", code="expectation_failed")

@@ -95,9 +95,8 @@ class EngineConnection(asyncio.Protocol):
         self._keep = True
         self._uses += 1
         body = call.body
-        head = (
-            f"{self._pool.request_line(call.path)}{call.head}content-length: {len(body)}\r\n\r\n"
-        ).encode("latin-1")
+        begin = self._pool.request_lines.get(call.path) or self._pool.request_line(call.path)
+        head = f"{begin}{call.head}content-length: {len(body)}\r\n\r\n".encode("latin-1")
         if len(body) <= JOIN_BYTES:
             transport.write(head + body)
         else:
@@ -135,12 +134,12 @@ class EngineConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         state = self._state
-        if state == _SIZED:
-            self._sized(data)
-        elif state == _CHUNKS:
+        if state == _CHUNKS:
             self._chunked(data)
         elif state == _HEAD:
             self._head(data)
+        elif state == _SIZED:
+            self._sized(data)
         elif state == _UNTIL_CLOSE:
             self._give(data)
         else:  # nobody has asked anything
@@ -186,6 +185,9 @@ class EngineConnection(asyncio.Protocol):
         """The head of the answer proper; `rest` is what came behind it."""
         self._keep = answer.keep_alive
         length = answer.length
+        if length == len(rest):  # all of it in one read, as most answers come
+            self._complete(rest, answer)
+            return
         if length >= 0:
             self._state = _SIZED
             self._left = length
@@ -198,8 +200,6 @@ class EngineConnection(asyncio.Protocol):
             self._flight.on_head(answer)
         if rest:
             self.data_received(rest)
-        elif not length and self._state == _SIZED:
-            self._complete(b"")
 
     def _sized(self, data: bytes) -> None:
         left = self._left - len(data)
@@ -213,9 +213,7 @@ class EngineConnection(asyncio.Protocol):
             self._complete(data[:left])
 
     def _chunked(self, data: bytes) -> None:
-        chunks = self._chunks
-        if chunks is None:
-            raise RuntimeError("chunks are read without a reader")
+        chunks = cast("ChunkReader", self._chunks)  # there is one in this state
         try:
             payload = chunks.feed(data)
         except ChunkError:
@@ -227,7 +225,10 @@ class EngineConnection(asyncio.Protocol):
                 self._keep = False
             self._complete(payload)
         elif payload:
-            self._give(payload)
+            if self._flight is not None:
+                self._flight.on_data(payload)
+            else:
+                self._give(payload)
 
     def _give(self, payload: bytes) -> None:
         if self._flight is not None:
@@ -237,8 +238,11 @@ class EngineConnection(asyncio.Protocol):
         if self._discarded > MAX_DISCARDED_BYTES:
             self.abandon()
 
-    def _complete(self, payload: bytes) -> None:
-        """The answer ended: the connection first, so that whatever follows may use it again."""
+    def _complete(self, payload: bytes, answer: AnswerHead | None = None) -> None:
+        """The answer ended: the connection first, so that whatever follows may use it again.
+
+        `answer` is given if its head has come with its end.
+        """
         flight, self._flight = self._flight, None
         transport = self._transport
         # An engine may answer before it has read all: what is not written yet must not be.
@@ -249,7 +253,7 @@ class EngineConnection(asyncio.Protocol):
             self._pool.put(self)
         else:
             self.abandon()
-        if flight is not None:
+        if flight is not None and (answer is None or flight.on_head(answer)):
             flight.on_end(payload)
 
     def _broken(self) -> None:

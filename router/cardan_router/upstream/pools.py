@@ -81,7 +81,7 @@ class Upstreams:
 
 
 class Pool:
-    """Connections to one engine."""
+    """Connections to one engine. `request_lines` are those made so far, by path."""
 
     def __init__(self, upstreams: Upstreams, url: str) -> None:
         parts = urllib.parse.urlsplit(url)
@@ -93,7 +93,7 @@ class Pool:
         self._idle: dict[EngineConnection, None] = {}
         self._discarding: dict[EngineConnection, Monotonic] = {}
         self._dials: set[asyncio.Task[None]] = set()
-        self._request_lines: dict[str, str] = {}
+        self.request_lines: dict[str, str] = {}
         self._closed = False
 
     def __len__(self) -> int:
@@ -102,17 +102,15 @@ class Pool:
 
     def request_line(self, path: str) -> str:
         """The head of a request as far as it is the same for all: line, host, credentials."""
-        line = self._request_lines.get(path)
-        if line is None:
-            key = self._upstreams.config.api_key
-            credentials = f"authorization: Bearer {key}\r\n" if key else ""
-            line = f"POST {path} HTTP/1.1\r\nhost: {self._authority}\r\n{credentials}"
-            self._request_lines[path] = line
+        key = self._upstreams.config.api_key
+        credentials = f"authorization: Bearer {key}\r\n" if key else ""
+        line = f"POST {path} HTTP/1.1\r\nhost: {self._authority}\r\n{credentials}"
+        self.request_lines[path] = line
         return line
 
     def forget_request_lines(self) -> None:
         """The engines' key has changed."""
-        self._request_lines.clear()
+        self.request_lines.clear()
 
     def take(self, now: Monotonic) -> EngineConnection | None:
         """The idle connection used last, or None: then dial."""

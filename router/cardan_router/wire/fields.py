@@ -4,7 +4,7 @@ Clients and engines repeat themselves: of the header lines of a request all but 
 been seen before, byte for byte. So a line's meaning is looked up, not worked out: one dictionary
 access instead of splitting, checking, lowering and stripping.
 
-What may be remembered is bounded, and secrets are not: a line is the sender's to choose.
+What is remembered is bounded in number and size: a line is the sender's to choose.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 # A hundred clients' usual lines. When it is full, most of it is lines that never come again.
 MAX_LINES: Final = 2048
 MAX_LINE_CHARS: Final = 160
-_SECRET = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"})
 
 
 class HeadError(CardanError):
@@ -57,7 +56,7 @@ class FieldTable(dict[str, Field]):
         name = written.lower()
         value = value.strip(" \t")
         field = (name, value, self.passed(name, value))
-        if len(line) <= MAX_LINE_CHARS and name not in _SECRET:
+        if len(line) <= MAX_LINE_CHARS:
             if len(self) >= MAX_LINES:
                 self.clear()
             self[line] = field

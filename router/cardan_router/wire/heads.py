@@ -1,7 +1,9 @@
 """Heads of requests and answers.
 
 A head is checked as a whole (control characters, line ends), then its lines are looked up in a
-`FieldTable`, which knows most of them from before.
+`FieldTable`, which knows most of them from before. And since most heads differ from the one before
+in the digits of their Content-Length alone, what is left of a head without these is looked up
+first (`_TEMPLATES`); then nothing else need be looked at again.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 
     from cardan_router.wire.fields import FieldTable
 
-_T = TypeVar("_T")
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 Headers = dict[str, str]
 """Lower-case names, values without surrounding blanks; repeated ones joined by a comma."""
@@ -38,6 +41,10 @@ _MAX_LENGTH_DIGITS = 18
 _SINGLE = frozenset(
     {"host", "content-length", "transfer-encoding", "content-type", "authorization", "expect"}
 )
+_LENGTH = b"\r\ncontent-length: "
+_LENGTH_END = b"ength: "
+_MAX_TEMPLATES: Final = 512
+_MAX_TEMPLATE_BYTES: Final = 2048
 # First lines repeat themselves even more than headers do: a path for each API, a status each.
 _MAX_FIRST_LINES: Final = 512
 _MAX_FIRST_LINE_CHARS: Final = 160
@@ -50,7 +57,8 @@ _STATUS_LINES: dict[str, tuple[int, int]] = {}
 class RequestHead:
     """A request's head. `length` is the body's size in bytes, or `CHUNKED`.
 
-    `passed` are the header lines that an engine may see.
+    `headers` has all but `content-length`; heads share it, so it must not be changed. `passed` are
+    the header lines that an engine may see.
     """
 
     __slots__ = (
@@ -65,27 +73,20 @@ class RequestHead:
         "target",
     )
 
-    def __init__(self, line: _RequestLine, headers: Headers, passed: str) -> None:
+    def __init__(
+        self, line: _RequestLine, headers: Headers, passed: str, length: int, *, keep_alive: bool
+    ) -> None:
         self.method, self.target, self.minor, self.path, self.query = line
         self.headers = headers
         self.passed = passed
-        if "transfer-encoding" in headers:
-            self.length = _coded_length(headers, self.minor)
-        elif "content-length" in headers:
-            self.length = _sized(headers["content-length"])
-        else:
-            self.length = 0
-        self.keep_alive = (
-            _keep_alive(headers["connection"], self.minor)
-            if "connection" in headers
-            else self.minor == 1
-        )
+        self.length = length
+        self.keep_alive = keep_alive
 
 
 class AnswerHead:
     """An answer's head. `length` is the body's size, `CHUNKED` or `UNTIL_CLOSE`.
 
-    `passed` are the header lines that a client may see.
+    `headers` as in `RequestHead`; `passed` are the header lines that a client may see.
     """
 
     __slots__ = ("headers", "keep_alive", "length", "passed", "status")
@@ -100,39 +101,81 @@ class AnswerHead:
         self.keep_alive = keep_alive
 
 
-def parse_request(
-    data: bytes | bytearray, table: FieldTable, max_headers: int = 128
-) -> RequestHead:
+_Request = tuple[_RequestLine, Headers, str, bool]
+_Answer = tuple[int, Headers, str, bool]
+_REQUESTS: dict[tuple[bytes, bytes], _Request] = {}
+_ANSWERS: dict[tuple[bytes, bytes], _Answer] = {}
+
+
+def parse_request(data: bytes, table: FieldTable, max_headers: int = 128) -> RequestHead:
     """A request's head from its bytes, without the empty line at its end. Raises `HeadError`."""
+    start = data.find(_LENGTH_END) + 7
+    end = data.find(b"\r\n", start)
+    if end < 0:
+        end = len(data)
+    template = (data[:start], data[end:])
+    known = _REQUESTS.get(template)
+    if known is not None:
+        digits = data[start:end]
+        if digits.isdigit() and len(digits) <= _MAX_LENGTH_DIGITS:
+            line, headers, passed, keep_alive = known
+            return RequestHead(line, headers, passed, int(digits), keep_alive=keep_alive)
     lines = _lines(data, max_headers)
-    first = _REQUEST_LINES.get(lines[0]) or _read_request_line(lines[0])
-    del lines[0]
-    fields = [table[line] for line in lines]
-    headers = {name: value for name, value, _ in fields}
-    if len(headers) != len(fields):
-        headers = joined(fields, _SINGLE)
-    if "host" not in headers and first[2] == 1:
+    line = _REQUEST_LINES.get(lines[0]) or _read_request_line(lines[0])
+    headers, passed = _read_fields(lines, table)
+    minor = line[2]
+    if minor == 1 and "host" not in headers:
         raise HeadError(400, "there is no Host header")
-    return RequestHead(first, headers, "".join([passed for _, _, passed in fields]))
+    keep_alive = (
+        _keep_alive(headers["connection"], minor) if "connection" in headers else minor == 1
+    )
+    length = _request_length(headers, minor)
+    if length >= 0 and _is_template(data, start):
+        _remember(_REQUESTS, template, (line, headers, passed, keep_alive), _MAX_TEMPLATES)
+    return RequestHead(line, headers, passed, length, keep_alive=keep_alive)
 
 
-def parse_answer(data: bytes | bytearray, table: FieldTable, max_headers: int = 256) -> AnswerHead:
+def parse_answer(data: bytes, table: FieldTable, max_headers: int = 256) -> AnswerHead:
     """An answer's head, likewise. Raises `HeadError` (its status means nothing here)."""
+    start = data.find(_LENGTH_END) + 7
+    end = data.find(b"\r\n", start)
+    if end < 0:
+        end = len(data)
+    template = (data[:start], data[end:])
+    known = _ANSWERS.get(template)
+    if known is not None:
+        digits = data[start:end]
+        if digits.isdigit() and len(digits) <= _MAX_LENGTH_DIGITS:
+            status, headers, passed, keep_alive = known
+            return AnswerHead(status, headers, int(digits), passed, keep_alive=keep_alive)
     lines = _lines(data, max_headers)
     minor, status = _STATUS_LINES.get(lines[0]) or _read_status_line(lines[0])
-    del lines[0]
-    fields = [table[line] for line in lines]
+    headers, passed = _read_fields(lines, table)
+    keep_alive = (
+        _keep_alive(headers["connection"], minor) if "connection" in headers else minor == 1
+    )
+    length = _answer_length(headers, status)
+    keep_alive = keep_alive and length != UNTIL_CLOSE
+    if length > 0 and _is_template(data, start):
+        _remember(_ANSWERS, template, (status, headers, passed, keep_alive), _MAX_TEMPLATES)
+    return AnswerHead(status, headers, length, passed, keep_alive=keep_alive)
+
+
+def _is_template(data: bytes, start: int) -> bool:
+    """Is what begins at `start` the value of Content-Length, and nothing else?"""
+    name_at = start - len(_LENGTH)
+    return (
+        name_at > 0 and data[name_at:start].lower() == _LENGTH and len(data) <= _MAX_TEMPLATE_BYTES
+    )
+
+
+def _read_fields(lines: list[str], table: FieldTable) -> tuple[Headers, str]:
+    """The headers in all lines but the first, and the lines that are passed on."""
+    fields = [table[line] for line in lines[1:]]
     headers = {name: value for name, value, _ in fields}
     if len(headers) != len(fields):
         headers = joined(fields, _SINGLE)
-    length = _answer_length(headers, status)
-    keep_alive = minor == 1
-    if "connection" in headers:
-        keep_alive = _keep_alive(headers["connection"], minor)
-    passed = "".join([passed for _, _, passed in fields])
-    return AnswerHead(
-        status, headers, length, passed, keep_alive=keep_alive and length != UNTIL_CLOSE
-    )
+    return headers, "".join([passed for _, _, passed in fields])
 
 
 def is_hopeless(data: bytes | bytearray) -> bool:
@@ -170,7 +213,8 @@ def _read_request_line(line: str) -> _RequestLine:
     origin_form = target if target[0] == "/" else _origin_form(method, target)
     path, _, query = origin_form.partition("?")
     read = (method, target, int(minor), path, query)
-    _remember(_REQUEST_LINES, line, read)
+    if len(line) <= _MAX_FIRST_LINE_CHARS:
+        _remember(_REQUEST_LINES, line, read, _MAX_FIRST_LINES)
     return read
 
 
@@ -179,15 +223,22 @@ def _read_status_line(line: str) -> tuple[int, int]:
     if match is None:
         raise HeadError(502, "the status line cannot be read")
     read = (int(match[1]), int(match[2]))
-    _remember(_STATUS_LINES, line, read)
+    if len(line) <= _MAX_FIRST_LINE_CHARS:
+        _remember(_STATUS_LINES, line, read, _MAX_FIRST_LINES)
     return read
 
 
-def _remember(table: dict[str, _T], line: str, read: _T) -> None:
-    if len(line) <= _MAX_FIRST_LINE_CHARS:
-        if len(table) >= _MAX_FIRST_LINES:
-            table.clear()
-        table[line] = read
+def _remember(table: dict[_K, _V], key: _K, read: _V, limit: int) -> None:
+    """Keep what was read; a full table is mostly heads that never come again, so it begins anew."""
+    if len(table) >= limit:
+        table.clear()
+    table[key] = read
+
+
+def _request_length(headers: Headers, minor: int) -> int:
+    if "transfer-encoding" in headers:
+        return _coded_length(headers, minor)
+    return _sized(headers.pop("content-length")) if "content-length" in headers else 0
 
 
 def _coded_length(headers: Mapping[str, str], minor: int) -> int:
@@ -200,13 +251,13 @@ def _coded_length(headers: Mapping[str, str], minor: int) -> int:
     return CHUNKED
 
 
-def _answer_length(headers: Mapping[str, str], status: int) -> int:
+def _answer_length(headers: Headers, status: int) -> int:
     if "transfer-encoding" in headers:
         if "content-length" in headers or headers["transfer-encoding"].lower() != "chunked":
             raise HeadError(502, "the answer's framing is ambiguous")
         length = CHUNKED
     elif "content-length" in headers:
-        length = _sized(headers["content-length"])
+        length = _sized(headers.pop("content-length"))
     else:
         length = UNTIL_CLOSE
     return 0 if status < 200 or status in (204, 304) else length

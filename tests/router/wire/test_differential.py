@@ -84,6 +84,8 @@ class Oracle:
             text = value.strip(" \t")
             glue = "; " if name == "cookie" else ", "
             joined[name] = text if name not in joined else f"{joined[name]}{glue}{text}"
+        if "transfer-encoding" not in joined:
+            joined.pop("content-length", None)  # ours is `length`
         return joined
 
 
@@ -107,11 +109,12 @@ def damaged(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
 
 
 def ours(data: bytes) -> RequestHead | None:
-    """Our reading of a request head that has its empty line."""
+    """Our reading of a request head that has its empty line; twice, for it may be remembered."""
     end = data.find(b"\r\n\r\n")
     if end < 0:
         return None
     try:
+        parse_request(data[:end], TO_ENGINES)
         return parse_request(data[:end], TO_ENGINES)
     except HeadError:
         return None
@@ -151,6 +154,7 @@ def our_answer(data: bytes) -> AnswerHead | None:
     if end < 0:
         return None
     try:
+        parse_answer(data[:end], TO_CLIENTS)
         return parse_answer(data[:end], TO_CLIENTS)
     except HeadError:
         return None

@@ -105,6 +105,10 @@ class Health:
         self._eject(now)
         return True
 
+    def trial_begins(self, now: Monotonic) -> None:
+        """One request is let through to see whether it is back; the others wait for its word."""
+        self.ejected_until = now + self._backoff_s
+
     def probe_succeeded(self) -> bool:
         """The engine's health path answered 200. True if this changed anything."""
         changed = (

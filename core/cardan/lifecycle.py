@@ -11,6 +11,7 @@ often is here and nowhere else, so all front doors and the simulator behave alik
     wake           WAITING     (as arrive)
     first_byte     DISPATCHED  STREAMING   -            the head may go to the client
     failed         DISPATCHED  DISPATCHED  Forward      another endpoint, within the limits
+                   DISPATCHED  WAITING     Wait         the others are at their limit in flight
                    DISPATCHED  DONE        Reject       the limits are reached
                    STREAMING   DONE        -            CUT: never retried, the client has bytes
     ended          DISPATCHED  DONE        -
@@ -226,6 +227,13 @@ class Exchange:
     def __repr__(self) -> str:
         return f"<Exchange {self.request.request_id} {self.state.value} attempts={self.attempts}>"
 
+    @property
+    def spoiled(self) -> list[EndpointId]:
+        """Where this request failed, other than for lack of room: not to be tried again."""
+        if not self._visited:
+            return self._visited
+        return [id_ for id_ in self._visited if id_ not in self._full]
+
     def arrive(self, now: Monotonic) -> Action:
         """The request is complete: find it a place, let it wait, or turn it away."""
         if self.state is not State.NEW:
@@ -316,12 +324,13 @@ class Exchange:
             return placed
         if self.state is State.WAITING:
             self._scheduler.queue_leave(self)
-        self._scheduler.budget.deposit()
-        return self._dispatch(placed, now)
+        if not self.attempts:
+            self._scheduler.budget.deposit()
+        return self._dispatch(placed, now, fresh=self.attempts > 0)
 
     def _dispatch(self, decision: Decision, now: Monotonic, *, fresh: bool = False) -> Forward:
         self.decision = decision
-        self.lease = self._scheduler.ledger.open(self.request, decision, now)
+        self.lease = self._scheduler.open(self.request, decision, now)
         self.attempts += 1
         self.state = State.DISPATCHED
         return Forward(self.lease, fresh=fresh)
@@ -335,13 +344,17 @@ class Exchange:
             return int(was_stale)
         return int(failure in (Failure.TIMEOUT, Failure.STALE))
 
-    def _redispatch(self, failure: Failure, now: Monotonic) -> Forward | None:
+    def _redispatch(self, failure: Failure, now: Monotonic) -> Forward | Wait | None:
         decision = self._scheduler.decide(self.request, now, exclude=self._visited)
         if decision is None and self._full and failure is not Failure.REFUSED:
             # None is left that was not asked. One that was full a while ago may have room by now.
-            broken = [id_ for id_ in self._visited if id_ not in self._full]
-            decision = self._scheduler.decide(self.request, now, exclude=broken)
-        return None if decision is None else self._dispatch(decision, now, fresh=True)
+            decision = self._scheduler.decide(self.request, now, exclude=self.spoiled)
+        if decision is not None:
+            return self._dispatch(decision, now, fresh=True)
+        wait = self._scheduler.wait_for_room(self, now)
+        if wait is not None:
+            self.state = State.WAITING
+        return wait
 
     def _may_retry(self, failure: Failure, now: Monotonic) -> bool:
         config = self._scheduler.retry

@@ -12,6 +12,7 @@ Retry-After, never silently.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from cardan.decision import Decision
     from cardan.fleet import EndpointState, Fleet, Pool
+    from cardan.ledger import Lease
     from cardan.lifecycle import Exchange
     from cardan.policies import AnyPolicy
     from cardan.policies.base import Chooser
@@ -74,6 +76,7 @@ class Scheduler:
         self.budget = RetryBudget(self.retry)
         self.queue: dict[Exchange, None] = {}
         self.queued_bytes = 0
+        self._waiting: Counter[str] = Counter()  # by model, those who wait for any endpoint at all
         self._rng = rng
         self._choosers: dict[str, Chooser] = {}
         self._refused_until = 0.0
@@ -105,10 +108,24 @@ class Scheduler:
             chooser = self._choosers[request.model] = self.policy.bind()
         return chooser.choose(request, pool, eligible, now, self._rng)
 
+    def open(self, request: RequestView, decision: Decision, now: Monotonic) -> Lease:
+        """Account a dispatch. One that could not be reached gets a single request on trial."""
+        health = decision.chosen.endpoint.health
+        if not health.reachable:
+            health.trial_begins(now)
+            self.fleet.touch()
+        return self.ledger.open(request, decision, now)
+
     def place(self, exchange: Exchange, now: Monotonic) -> Decision | Wait | Reject:
-        """Admission and decision for a request that is new or was waiting."""
+        """Admission and decision for a request that is new or was waiting.
+
+        Who comes new stands behind those who wait for the same model, or a client that sends one
+        request after the other would take every place that its own answers free.
+        """
         request = exchange.request
-        decision = self.decide(request, now)
+        if self._waiting and exchange not in self.queue and self._waiting[request.model]:
+            return self._queue(exchange, now)
+        decision = self.decide(request, now, exchange.spoiled)
         if decision is not None:
             return decision
         if request.model not in self.fleet.models() and self.fleet.models():
@@ -119,6 +136,19 @@ class Scheduler:
             )
         return self._queue(exchange, now)
 
+    def wait_for_room(self, exchange: Exchange, now: Monotonic) -> Wait | None:
+        """A dispatch failed and every other endpoint is at its limit: may it wait for one?
+
+        None if there is no other, or no room in the queue.
+        """
+        pool = self.fleet.pool(exchange.request.model, now)
+        if pool is None or not self.admission.max_in_flight_per_endpoint:
+            return None
+        if all(state.id in exchange.spoiled for state in pool.routable):
+            return None
+        placed = self._queue(exchange, now)
+        return placed if isinstance(placed, Wait) else None
+
     def next_waiting(self) -> Exchange | None:
         """The request that has waited longest, if any; the driver wakes it when room may be."""
         return next(iter(self.queue), None)
@@ -128,6 +158,10 @@ class Scheduler:
         if exchange in self.queue:
             del self.queue[exchange]
             self.queued_bytes -= exchange.request.body_bytes
+            if not exchange.attempts:
+                self._waiting[exchange.request.model] -= 1
+                if not self._waiting[exchange.request.model]:
+                    del self._waiting[exchange.request.model]
 
     def endpoint_answered(self, endpoint: EndpointState) -> None:
         """Bytes came from an endpoint: it is well."""
@@ -191,4 +225,6 @@ class Scheduler:
             return Reject(RejectReason.QUEUE_FULL, "the queue is full", Outcome.SHED, 1.0)
         self.queue[exchange] = None
         self.queued_bytes += size
+        if not exchange.attempts:
+            self._waiting[exchange.request.model] += 1
         return Wait(until)

@@ -340,7 +340,8 @@ class Gateway:
             if model in stuck:
                 continue
             flight = self.waiting.get(exchange)
-            if flight is not None and not flight.wake(now):
+            # One that failed somewhere may wait for what others need not wait for.
+            if flight is not None and not flight.wake(now) and not exchange.attempts:
                 stuck.add(model)
 
     def _turn_waiting_away(self) -> None:

@@ -252,6 +252,46 @@ def test_a_refusal_goes_elsewhere_and_is_no_fault_of_the_endpoint() -> None:
     assert exchange.breaks == 0
 
 
+def test_after_a_break_it_waits_for_room_when_the_others_are_at_their_limit() -> None:
+    scheduler = scheduler_of(2, admission=AdmissionConfig(max_in_flight_per_endpoint=1))
+    one, two = exchange_of(scheduler), exchange_of(scheduler)
+    broken = forwarded(one.arrive(T0))
+    other = forwarded(two.arrive(T0))
+    assert isinstance(one.failed(Failure.RESET, T0), Wait)
+    assert isinstance(one.wake(T0), Wait)
+    two.ended(Outcome.OK, after(1.0))
+    again = one.wake(after(1.0))
+    assert isinstance(again, Forward)
+    assert again.fresh
+    assert again.lease.endpoint is other is not broken
+    one.ended(Outcome.OK, after(2.0))
+    assert (one.attempts, one.breaks, one.outcome) == (2, 1, Outcome.OK)
+    assert_at_rest(scheduler)
+
+
+def test_who_comes_new_stands_behind_those_who_wait() -> None:
+    scheduler = scheduler_of(1, admission=AdmissionConfig(max_in_flight_per_endpoint=1))
+    running, waiting, new = (exchange_of(scheduler) for _ in range(3))
+    running.arrive(T0)
+    assert isinstance(waiting.arrive(T0), Wait)
+    running.ended(Outcome.OK, T0)
+    assert isinstance(new.arrive(T0), Wait)
+    forwarded(waiting.wake(T0))
+    waiting.ended(Outcome.OK, T0)
+    forwarded(new.wake(T0))
+    new.ended(Outcome.OK, T0)
+    forwarded(exchange_of(scheduler).arrive(T0))
+
+
+def test_an_endpoint_that_could_not_be_reached_gets_one_request_on_trial() -> None:
+    scheduler = scheduler_of(2)
+    exchange = exchange_of(scheduler)
+    lost = forwarded(exchange.arrive(T0))
+    exchange.failed(Failure.UNREACHABLE, T0)
+    asked = [forwarded(exchange_of(scheduler).arrive(after(1.0))) for _ in range(6)]
+    assert asked.count(lost) == 1
+
+
 def test_after_a_break_one_that_was_full_is_asked_again_when_no_other_is_left() -> None:
     scheduler = scheduler_of(2)
     exchange = exchange_of(scheduler)

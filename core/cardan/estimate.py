@@ -96,10 +96,11 @@ def stalled_s(state: EndpointState, now: Monotonic) -> float:
 def _others_tokens(state: EndpointState, metrics: EngineMetrics, own_tokens: float) -> float:
     """What other gateways have waiting there, as the engine tells it."""
     if metrics.waiting_uncached_tokens is not None:
-        return max(0.0, metrics.waiting_uncached_tokens - own_tokens)
+        waiting = metrics.waiting_uncached_tokens / state.speed.siblings.token_ratio
+        return max(0.0, waiting - own_tokens)
     if not metrics.waiting:
         return 0.0
-    mean = max(1.0, state.speed.mean_work_tokens)
+    mean = max(1.0, state.speed.siblings.mean_work_tokens)
     load = state.load
     own = len(load.waiting) + (load.silent_tokens / mean if load.silent_tokens > 0 else 0.0)
     return max(0.0, metrics.waiting - own) * mean

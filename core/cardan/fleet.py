@@ -18,6 +18,7 @@ from cardan.endpoint import EngineKind, Role
 from cardan.health import Health, HealthConfig, Verdict
 from cardan.ledger import Load
 from cardan.shadow import Shadow
+from cardan.siblings import Siblings
 from cardan.speed import Speed
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 # A ramp in ten steps: fine enough to be smooth, coarse enough that remembered candidates live 3 s.
 RAMP_STEPS = 10
+# Beyond this many, models that nobody serves are forgotten: adapters come and go by name.
+MAX_REMEMBERED_MODELS = 1024
 
 
 class EndpointState:
@@ -136,8 +139,8 @@ class EndpointState:
             self.shadow.clear()
         self.metrics = metrics
         if metrics.kv_capacity_tokens:
-            block_tokens = self.block_tokens * self.speed.token_ratio  # real tokens of a block
-            self.shadow.resize(max(1, int(metrics.kv_capacity_tokens / block_tokens)))
+            real_block_tokens = self.block_tokens * self.speed.siblings.token_ratio
+            self.shadow.resize(max(1, int(metrics.kv_capacity_tokens / real_block_tokens)))
 
     def learn_first_token(self, lease: Lease, now: Monotonic) -> None:
         """The prompt has been computed: it is in the cache now, and it took so long."""
@@ -186,6 +189,7 @@ class Fleet:
         self.endpoints: dict[EndpointId, EndpointState] = {}
         self._pools: dict[str, Pool] = {}
         self._models: list[str] | None = None
+        self._siblings: dict[tuple[EngineKind, str], Siblings] = {}
         self._version = 0
         self._stale_at = float("inf")
         self._seeded = False
@@ -213,6 +217,7 @@ class Fleet:
                     gone.append(known)
         self._seeded = self._seeded or bool(fresh)
         self.endpoints = fresh
+        self._join(fresh.values())
         self.touch()
         return gone
 
@@ -229,6 +234,7 @@ class Fleet:
         if served != state.models or engine != state.engine:
             state.models = served
             state.engine = engine
+            self._join([state])
             self.touch()
 
     def drain(self, id_: EndpointId, *, draining: bool = True) -> None:
@@ -261,6 +267,23 @@ class Fleet:
             if pool is not None:
                 self._pools[model] = pool
         return pool
+
+    def _join(self, states: Iterable[EndpointState]) -> None:
+        """An endpoint's siblings are those of its engine kind that share a model with it.
+
+        What they learned outlives them: a model that was scaled to nothing starts where it was.
+        """
+        for state in states:
+            keys = [(state.engine, model) for model in sorted(state.models)]
+            known = (self._siblings[key] for key in keys if key in self._siblings)
+            siblings = next(known, None) or Siblings()
+            for key in keys:
+                self._siblings.setdefault(key, siblings)
+            if keys:
+                state.speed.join(siblings)
+        if len(self._siblings) > MAX_REMEMBERED_MODELS:
+            served = {(s.engine, model) for s in self.endpoints.values() for model in s.models}
+            self._siblings = {key: self._siblings[key] for key in self._siblings if key in served}
 
     def _make_pool(self, model: str, now: Monotonic) -> Pool | None:
         members = [

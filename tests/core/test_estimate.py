@@ -123,7 +123,7 @@ def test_the_end_of_an_answer_that_does_not_stream_is_no_first_token(
 def test_what_waits_beyond_our_own_is_others(state: EndpointState) -> None:
     load(state, 2, tokens_each=1000)
     state.metrics = EngineMetrics(at=NOW, waiting=5.0)
-    state.speed.mean_work_tokens = 600.0
+    state.speed.siblings.mean_work_tokens = 600.0
     assert backlog_tokens(state, NOW) == pytest.approx(2000 + 3 * 600)
 
 

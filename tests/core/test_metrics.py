@@ -46,7 +46,7 @@ def test_the_shadow_is_as_large_as_the_engine_says_in_its_own_tokens() -> None:
     state = pool_of(fleet_of(1)).routable[0]
     state.observe(EngineMetrics(at=NOW, kv_capacity_tokens=512 * 100))
     assert state.shadow.capacity_blocks == 100
-    state.speed.token_ratio = 2.0  # a text of two real tokens per estimated one
+    state.speed.siblings.token_ratio = 2.0  # a text of two real tokens per estimated one
     state.observe(EngineMetrics(at=NOW, kv_capacity_tokens=512 * 100))
     assert state.shadow.capacity_blocks == 50
 

@@ -14,7 +14,8 @@ from cardan.metrics import EngineMetrics
 from cardan.policies import RoundRobin
 from cardan.prompt import Prompt
 from cardan.scheduler import Scheduler
-from cardan.speed import START_RATE_TOKENS_PER_S, Speed, work_tokens
+from cardan.siblings import START_RATE_TOKENS_PER_S
+from cardan.speed import Speed, work_tokens
 
 from tests.core.policies.build import NOW, fleet_of, pool_of, prompt_of, request_of
 
@@ -225,5 +226,5 @@ def test_the_bias_compares_real_tokens_with_real_tokens() -> None:
     for number in range(200):
         lease = lease_of(state, 5000.0, hit=4000.0 * state.speed.hit_bias, at=NOW + number)
         state.speed.correct(lease, Usage(7500, 10, 6000), Monotonic(NOW + number))
-    assert state.speed.token_ratio == pytest.approx(1.5, rel=0.01)
+    assert state.speed.siblings.token_ratio == pytest.approx(1.5, rel=0.01)
     assert state.speed.hit_bias == pytest.approx(1.0, abs=0.05)

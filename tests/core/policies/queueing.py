@@ -152,6 +152,17 @@ class Play:
         exchange.ended(Outcome.OK, now, Usage(int(request.prompt.tokens), 1, int(hit)))
 
 
+def strangers(n: int, per_s: float, *, seed: int) -> list[Arrival]:
+    """`n` prompts of 2 to 22 blocks that share nothing."""
+    rng, now = Random(seed), 0.0
+    arrivals = []
+    for _ in range(n):
+        now += rng.expovariate(per_s)
+        blocks = rng.randint(2, 22)
+        arrivals.append(Arrival(now, tuple(rng.getrandbits(64) for _ in range(blocks))))
+    return arrivals
+
+
 def conversations(
     n: int, per_s: float, *, seed: int, shared_blocks: int = 4, turns: int = 5
 ) -> list[Arrival]:

@@ -11,7 +11,7 @@ from statistics import median
 import pytest
 from cardan.policies import AnyPolicy, DualMap, LeastRequest, Mode, RoundRobin
 
-from tests.core.policies.queueing import Play, Result, conversations
+from tests.core.policies.queueing import Play, Result, conversations, strangers
 
 SLO_S = 2.0
 EIGHT = [10_000.0] * 8
@@ -32,7 +32,7 @@ def test_one_system_prompt_for_all_does_not_make_two_endpoints_hot() -> None:
     result = play(DualMap(), EIGHT, 25.0)
     served = [engine.served for engine in result.engines.values()]
     assert max(served) < 1.5 * 2000 / 8
-    assert min(served) > 0.6 * 2000 / 8
+    assert min(served) > 0.5 * 2000 / 8  # keys fall by chance: 0.57 to 0.7 over seeds and ties
 
 
 def test_past_saturation_sticking_keeps_what_the_papers_rule_gives_up() -> None:
@@ -50,16 +50,17 @@ def test_predictions_are_close_to_what_happens() -> None:
 
 
 def test_every_endpoints_own_speed_is_learned() -> None:
-    """Within a factor of 1.5: a prompt whose beginning was in the queue before it turns out to be
-    less work than predicted, so rates come out a little high.
+    """On prompts that share nothing. (One whose beginning was in the queue before it turns out to
+    be less work than predicted; then the rate comes out high, as the work that it divides does.)
     """
     rates = [6_000.0, 6_000.0, 12_000.0, 12_000.0, 27_000.0, 27_000.0]
-    result = play(DualMap(), rates, 45.0)
+    arrivals = strangers(1000, 11.0, seed=2)
+    result = Play(DualMap(), rates, slo_s=SLO_S, seed=1).run(arrivals)
     for state, engine in zip(
         result.scheduler.fleet.endpoints.values(), result.engines.values(), strict=True
     ):
         assert engine.served > 50
-        assert 1 / 1.5 < state.speed.rate_tokens_per_s() / engine.rate < 1.5, state.id
+        assert state.speed.rate_tokens_per_s() == pytest.approx(engine.rate, rel=0.05), state.id
 
 
 def test_slow_endpoints_get_less() -> None:

@@ -29,11 +29,20 @@ class Reason(enum.StrEnum):
 class Candidate:
     """An endpoint that was considered, with what was predicted for it.
 
-    Tokens are estimates until the engine reports usage. `ttft_s` includes `backlog_s`, the wait
-    for work already there.
+    `hit_tokens` and `uncached_tokens` are estimated tokens, which is what speeds are learned in.
+    Beside what an engine reports belong `cached_real_tokens` and `uncached_real_tokens`: the same
+    in its own tokens, by the ratio that was known when this was predicted. `ttft_s` includes
+    `backlog_s`, the wait for work already there.
     """
 
-    __slots__ = ("backlog_s", "endpoint", "hit_tokens", "ttft_s", "uncached_tokens")
+    __slots__ = (
+        "backlog_s",
+        "endpoint",
+        "hit_tokens",
+        "token_ratio",
+        "ttft_s",
+        "uncached_tokens",
+    )
 
     def __init__(
         self,
@@ -48,6 +57,17 @@ class Candidate:
         self.uncached_tokens = uncached_tokens
         self.backlog_s = backlog_s
         self.ttft_s = ttft_s
+        self.token_ratio = endpoint.speed.siblings.token_ratio
+
+    @property
+    def cached_real_tokens(self) -> float:
+        """Prompt tokens predicted to be cached, as the engine counts them."""
+        return self.hit_tokens * self.token_ratio
+
+    @property
+    def uncached_real_tokens(self) -> float:
+        """Prompt tokens that must be computed, as the engine counts them."""
+        return self.uncached_tokens * self.token_ratio
 
 
 class Decision:
@@ -80,21 +100,24 @@ class Decision:
         return self.chosen.endpoint
 
     def receipt(self) -> dict[str, object]:
-        """The decision in plain words and numbers: what `x-cardan-explain` answers with."""
+        """The decision in plain words and numbers: what `x-cardan-explain` answers with.
+
+        Tokens are the engine's, as nearly as its reports have taught.
+        """
         return {
             "endpoint": self.endpoint.id,
             "reason": self.reason.value,
             "key": f"{self.key:016x}",
             "depth": self.depth,
             "predicted_ttft_s": round(self.chosen.ttft_s, 4),
-            "predicted_cached_tokens": round(self.chosen.hit_tokens),
+            "predicted_cached_tokens": round(self.chosen.cached_real_tokens),
             "candidates": [
                 {
                     "endpoint": candidate.endpoint.id,
                     "ttft_s": round(candidate.ttft_s, 4),
                     "backlog_s": round(candidate.backlog_s, 4),
-                    "cached_tokens": round(candidate.hit_tokens),
-                    "uncached_tokens": round(candidate.uncached_tokens),
+                    "cached_tokens": round(candidate.cached_real_tokens),
+                    "uncached_tokens": round(candidate.uncached_real_tokens),
                 }
                 for candidate in self.candidates
             ],

@@ -14,7 +14,7 @@ from cardan.instants import Monotonic
 from cardan.ledger import Outcome, Usage
 from cardan.lifecycle import Exchange, Failure, Forward
 from cardan.policies import RoundRobin
-from cardan.prompt import EMPTY
+from cardan.prompt import EMPTY, Prompt
 from cardan.request import Api, RequestView
 from cardan_router.access_log import AccessLog
 from cardan_router.rejections import Told
@@ -57,13 +57,14 @@ class Bench:
         fail_first: bool = False,
         request_id: str = "r",
         usage: Usage | None = None,
+        prompt: Prompt = EMPTY,
     ) -> None:
         """One request from arrival to its record: dispatched at 1 s, first byte at 3, end at 4."""
         view = RequestView(
             request_id=request_id,
             api=Api.CHAT,
             model=model,
-            prompt=EMPTY,
+            prompt=prompt,
             stream=True,
             arrived_at=Monotonic(0.5),
             slo_ttft_s=1.0,
@@ -150,6 +151,17 @@ def test_what_engines_report_is_set_beside_what_was_predicted(bench: Bench) -> N
     assert bench.series(metrics.COMPLETION_TOKENS) == {("m",): 7}
     assert sum(bench.series(metrics.CACHED_ACTUAL).values()) == 64
     assert len(bench.series(metrics.CACHED_PREDICTED)) == 1  # not where nothing was reported
+
+
+def test_predicted_and_reported_tokens_are_of_one_kind(bench: Bench) -> None:
+    for state in bench.fleet.endpoints.values():
+        state.speed.siblings.token_ratio = 1.5  # real tokens of an estimated one
+        state.shadow.insert((1, 2))
+    prompt = Prompt((1, 2, 3), 1536.0, 512, 3)
+    bench.request(prompt=prompt, usage=Usage(prompt_tokens=2304, cached_tokens=1536))
+    assert sum(bench.series(metrics.CACHED_PREDICTED).values()) == 1536
+    assert sum(bench.series(metrics.CACHED_ACTUAL).values()) == 1536
+    assert bench.lines()[0]["predicted_cached_tokens"] == 1536
 
 
 def test_a_log_line_tells_the_story_and_a_receipt_is_kept(bench: Bench) -> None:

@@ -183,7 +183,7 @@ class Landed:
             entry["endpoint"] = chosen.endpoint.id
             entry["reason"] = _REASON[decision.reason]
             entry["predicted_ttft_s"] = int(chosen.ttft_s * 1e4) / 1e4
-            entry["predicted_cached_tokens"] = int(chosen.hit_tokens)
+            entry["predicted_cached_tokens"] = int(chosen.cached_real_tokens)
         if usage is not None:
             entry["prompt_tokens"] = usage.prompt_tokens
             entry["cached_tokens"] = usage.cached_tokens
@@ -315,7 +315,7 @@ class RequestRecorder:
             bundle.completion += usage.completion_tokens or 0
             if usage.cached_tokens is not None:
                 tally.cached_reports += 1
-                tally.cached_predicted += chosen.hit_tokens
+                tally.cached_predicted += chosen.cached_real_tokens
                 tally.cached_actual += usage.cached_tokens
 
 

@@ -28,6 +28,7 @@ A prompt that is not known (no chain) goes to the lesser of two random endpoints
 from __future__ import annotations
 
 import enum
+from itertools import repeat
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -103,22 +104,19 @@ class _Chooser:
         rng: Random,
     ) -> Decision:
         chain = request.prompt.chain
-        self._spills = min(SPILL_BURST, self._spills + self._config.spill_share)
+        config = self._config
+        if config.mode is Mode.SPILL:
+            self._spills = min(SPILL_BURST, self._spills + config.spill_share)
         if not chain:
             return _two_random(request, eligible, now, rng)
         depth = self._depth.observe(chain, len(pool.routable), now)
         key = chain[depth - 1]
         # A part of the pool is this request's own business: nothing of it may be remembered.
         version = pool.version if eligible is pool.routable else None
-        states = self._mapping.pick(key, eligible, self._config.d, version)
+        states = self._mapping.pick(key, eligible, config.d, version)
         matched = [state.shadow.match(chain) for state in states]
-        candidates = tuple(
-            [
-                estimate(state, request, now, held)
-                for state, held in zip(states, matched, strict=True)
-            ]
-        )
-        budget_s = self._config.theta * request.slo_ttft_s - (now - request.arrived_at)
+        candidates = tuple(map(estimate, states, repeat(request), repeat(now), matched))
+        budget_s = config.theta * request.slo_ttft_s - (now - request.arrived_at)
         if pool.draining and version is not None:
             warmer = _draining(request, pool, max(matched), budget_s, now)
             if warmer is not None:
@@ -194,10 +192,20 @@ def _fits(candidate: Candidate, budget_s: float) -> bool:
 
 
 def _least(candidates: Sequence[Candidate], rng: Random) -> Candidate:
-    """The least predicted time; then the fewest in flight; then chance."""
-    if len(candidates) == 1:
-        return candidates[0]
-    return min(candidates, key=lambda c: (c.ttft_s, c.endpoint.load.in_flight, rng.random()))
+    """The least predicted time; then the fewest in flight; then chance, equal for all of them."""
+    best = candidates[0]
+    equals = 1
+    for candidate in candidates[1:]:
+        less = candidate.ttft_s - best.ttft_s
+        if not less:
+            less = candidate.endpoint.load.in_flight - best.endpoint.load.in_flight
+        if less < 0:
+            best, equals = candidate, 1
+        elif not less:
+            equals += 1
+            if rng.random() * equals < 1.0:
+                best = candidate
+    return best
 
 
 def _first_that_fits(

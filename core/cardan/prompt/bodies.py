@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 Body = Mapping[str, object]
 
+# Fields that keep prompts apart in an engine's cache.
+_APART = frozenset({"lora_path", "cache_salt", "extra_key"})
 _TEXT_KINDS = frozenset({"text", "input_text", "output_text"})
 _MEDIA_WORDS = ("image", "audio", "video", "file", "document")
 
@@ -56,14 +58,12 @@ def read_prompt(
         return EMPTY
     stream = Stream(config.limit_bytes)
     reader(body, stream, config)
-    names = (
-        _word(body.get("model")) if model is None else model,
-        _word(body.get("lora_path")),
-        _word(body.get("cache_salt")),
-        _word(body.get("extra_key")),
-        tenant if config.isolate_tenants else "",
-    )
-    return _hashed(stream, names, config)
+    name = _word(body.get("model")) if model is None else model
+    owner = tenant if config.isolate_tenants else ""
+    if _APART.isdisjoint(body):
+        return _hashed(stream, (name, "", "", "", owner), config)
+    words = [_word(body.get(field)) for field in ("lora_path", "cache_salt", "extra_key")]
+    return _hashed(stream, (name, *words, owner), config)
 
 
 def _hashed(stream: Stream, names: tuple[str, ...], config: KeyConfig) -> Prompt:

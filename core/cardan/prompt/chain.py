@@ -109,6 +109,8 @@ def ids_chain(ids: array[int], root: int, config: KeyConfig) -> tuple[int, ...]:
 
 
 def _chain(data: bytes, root: int, block: int, limit: int) -> tuple[int, ...]:
+    if len(data) <= block:
+        return (xxhash.xxh3_64_intdigest(data, root),) if data else ()
     view = memoryview(data)[:limit]
     chain = []
     link = root

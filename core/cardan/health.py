@@ -4,8 +4,9 @@ Three kinds of evidence, of different strength:
 
 - *Hard*: nobody listens there (a refused or failed connect). The endpoint is DOWN until a probe or
   a connect succeeds.
-- *Soft*: probes time out or answer badly, or requests keep failing. The endpoint is EJECTED for a
-  back-off, then tried again. Soft evidence may be wrong for the whole fleet at once (a probe path
+- *Soft*: requests keep failing: the endpoint is EJECTED for a back-off, then tried again. Or probes
+  time out or answer badly: then until a probe or a request succeeds, since an engine that is frozen
+  would only take another request down with it. Soft evidence may be wrong for the whole fleet at once (a probe path
   that does not exist, one poisonous prompt going round), so `cardan.fleet` never lets it remove
   more than a share of the fleet.
 - *The engine's own word*: it starts or drains (`/ready` says 503). It is left alone at once.
@@ -82,6 +83,8 @@ class Health:
             return Verdict.NOT_READY
         if now < self.ejected_until:
             return Verdict.EJECTED if self.reachable else Verdict.DOWN
+        if self.reachable and self.probe_failures >= self._config.consecutive_probes:
+            return Verdict.EJECTED
         return Verdict.HEALTHY
 
     def request_succeeded(self) -> bool:
@@ -142,6 +145,7 @@ class Health:
 
     def _recover(self) -> None:
         self.failures = 0
+        self.probe_failures = 0
         self.reachable = True
         self.ejected_until = 0.0
         self._backoff_s = self._config.backoff_s

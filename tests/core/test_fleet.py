@@ -167,7 +167,9 @@ class TestHealth:
 
     def test_a_soft_ejection_ends_with_its_back_off_without_anyone_touching_the_fleet(self) -> None:
         fleet = fleet_of("a", "b", "c")
-        eject(fleet, "a")
+        for _ in range(3):
+            state_of(fleet, "a").health.request_failed(T0)
+        fleet.touch()
         assert routable(fleet) == ["b", "c"]
         until = state_of(fleet, "a").health.ejected_until
         assert routable(fleet, Monotonic(until - 0.001)) == ["b", "c"]

@@ -73,6 +73,20 @@ def test_probes_that_fail_in_a_row_eject() -> None:
     assert subject.verdict(T0) is Verdict.HEALTHY
 
 
+def test_who_fails_its_probes_stays_out_until_one_succeeds_or_a_request_does() -> None:
+    """A frozen engine is not tried again after each back-off."""
+    subject = health()
+    for _ in range(3):
+        subject.probe_failed(T0)
+    assert subject.verdict(after(1e4)) is Verdict.EJECTED
+    assert subject.request_succeeded()
+    assert subject.verdict(after(1e4)) is Verdict.HEALTHY
+    for _ in range(3):
+        subject.probe_failed(T0)
+    assert subject.probe_succeeded()
+    assert subject.verdict(after(1e4)) is Verdict.HEALTHY
+
+
 def test_a_probe_between_them_clears_the_count() -> None:
     subject = health()
     subject.probe_failed(T0)

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from cardan.instants import Monotonic
     from cardan.request import RequestView
 
+# Predictions closer than this say nothing: it is about one step of a busy engine. What is in flight
+# then says more, above all when one of the engines has stopped to answer.
+NOISE_S = 0.02
 # How many spills may come at once after a calm.
 SPILL_BURST = 10.0
 
@@ -192,12 +195,12 @@ def _fits(candidate: Candidate, budget_s: float) -> bool:
 
 
 def _least(candidates: Sequence[Candidate], rng: Random) -> Candidate:
-    """The least predicted time; then the fewest in flight; then chance, equal for all of them."""
+    """The least predicted time; as good as equal, the fewest in flight; then chance, fairly."""
     best = candidates[0]
     equals = 1
     for candidate in candidates[1:]:
         less = candidate.ttft_s - best.ttft_s
-        if not less:
+        if -NOISE_S <= less <= NOISE_S:
             less = candidate.endpoint.load.in_flight - best.endpoint.load.in_flight
         if less < 0:
             best, equals = candidate, 1

@@ -107,6 +107,15 @@ def test_equal_reuse_counts_blocks_not_biased_tokens() -> None:
     assert play.decide().reason is Reason.TIE
 
 
+def test_predictions_within_noise_are_equal_and_the_fewer_in_flight_wins() -> None:
+    """An engine that has stopped to answer is predicted no slower; what it has in flight tells."""
+    stage = scene(Mode.STICK)
+    stage.first.load.in_flight = 22
+    busy(stage.second, 0.012)
+    stage.second.load.in_flight = 1
+    assert stage.decide().endpoint is stage.second
+
+
 def test_equal_reuse_and_equal_load_is_a_coin() -> None:
     play = scene(Mode.STICK)
     homes = Counter(play.decide().endpoint.id for _ in range(400))

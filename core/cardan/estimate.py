@@ -26,6 +26,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cardan.decision import Candidate
+from cardan.speed import work_tokens
 
 if TYPE_CHECKING:
     from cardan.fleet import EndpointState
@@ -54,17 +55,22 @@ def estimate(
         whole = matched > prompt.full_blocks  # the tail is held too
         hit = tokens if whole else matched * float(prompt.block_tokens)
         hit = max(0.0, min(hit * speed.hit_bias, tokens - 1.0))
+    rate, overhead_s = speed.line.known()
     uncached = tokens - hit
-    backlog = backlog_tokens(state, now)
-    ttft_s = speed.ttft_s(backlog, uncached, tokens)
+    backlog_s = _backlog_tokens(state, rate, now) / rate
+    ttft_s = overhead_s + backlog_s + work_tokens(uncached, tokens) / rate
     if state.load.waiting:
         ttft_s += stalled_s(state, now)
-    return Candidate(state, hit, uncached, backlog / speed.rate, ttft_s)
+    return Candidate(state, hit, uncached, backlog_s, ttft_s)
 
 
 def backlog_tokens(state: EndpointState, now: Monotonic) -> float:
     """Work that the endpoint has yet to do before a new prompt, in equivalent tokens."""
-    load, rate = state.load, state.speed.rate
+    return _backlog_tokens(state, state.speed.rate, now)
+
+
+def _backlog_tokens(state: EndpointState, rate: float, now: Monotonic) -> float:
+    load, metrics = state.load, state.metrics
     own = 0.0
     if load.waiting_tokens > 0:
         since = next(iter(load.waiting)).opened_at
@@ -72,8 +78,9 @@ def backlog_tokens(state: EndpointState, now: Monotonic) -> float:
             since = load.last_first_token_at
         own = max(0.0, load.waiting_tokens - rate * max(0.0, now - since))
     if load.silent_tokens > 0:
-        own += max(0.0, load.silent_tokens - rate * max(0.0, now - load.silent_at))
-    metrics = state.metrics
+        left = load.silent_tokens - rate * max(0.0, now - load.silent_at)
+        if left > 0:
+            own += left
     if metrics is None or metrics.is_stale(now):
         return own
     return own + _others_tokens(state, metrics, own)

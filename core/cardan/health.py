@@ -6,9 +6,9 @@ Three kinds of evidence, of different strength:
   a connect succeeds.
 - *Soft*: requests keep failing: the endpoint is EJECTED for a back-off, then tried again. Or probes
   time out or answer badly: then until a probe or a request succeeds, since an engine that is frozen
-  would only take another request down with it. Soft evidence may be wrong for the whole fleet at once (a probe path
-  that does not exist, one poisonous prompt going round), so `cardan.fleet` never lets it remove
-  more than a share of the fleet.
+  would only take another request down with it. Soft evidence may be wrong for the whole fleet at
+  once (a probe path that does not exist, one poisonous prompt going round), so `cardan.fleet` never
+  lets it remove more than a share of the fleet.
 - *The engine's own word*: it starts or drains (`/ready` says 503). It is left alone at once.
 
 A 503 for lack of room is none of these: it says "not now", not "not well"; see

@@ -92,16 +92,18 @@ class Line:
     @property
     def rate(self) -> float:
         """Tokens of work per second; always positive."""
-        if self._faith and self._start is not None and self._start.fits != self._fitted_for:
-            self._fit()
-        return self._rate
+        return self.known()[0]
 
     @property
     def overhead_s(self) -> float:
         """Seconds that a prompt takes beside its work."""
-        if self._faith and self._start is not None and self._start.fits != self._fitted_for:
+        return self.known()[1]
+
+    def known(self) -> tuple[float, float]:
+        """Rate and overhead, in one call: every prediction asks for both."""
+        if self._faith and self._start is not None and self._start.line.fits != self._fitted_for:
             self._fit()
-        return self._overhead_s
+        return self._rate, self._overhead_s
 
     def restart(self, start: Siblings) -> None:
         """These siblings are the start from now on; what was observed stays."""
@@ -138,7 +140,7 @@ class Line:
         rate, overhead_s = START_RATE_TOKENS_PER_S, START_OVERHEAD_S
         if self._start is not None:
             rate, overhead_s = self._start.rate, self._start.overhead_s
-            self._fitted_for = self._start.fits
+            self._fitted_for = self._start.line.fits
         prior = rate**self._faith * exp(self._own)
         szz = self._szz + 1.0
         szy = self._szy + overhead_s
@@ -161,20 +163,20 @@ class Siblings:
     `rate` has the observations of all, each less its own endpoint's overhead; `overhead_s` is the
     mean of theirs. (In one line for all, what tells slow from fast would be taken for overhead.)
     `token_ratio` is real tokens per estimated token, `mean_work_tokens` the work of a mean prompt
-    in equivalent tokens (`cardan.speed`).
+    in equivalent tokens (`cardan.speed`). `line.fits` tells whether `rate` or `overhead_s` moved.
     """
 
     __slots__ = (
         "_estimated",
-        "_line",
         "_real",
+        "line",
         "mean_work_tokens",
         "overhead_s",
         "token_ratio",
     )
 
     def __init__(self) -> None:
-        self._line = Line()
+        self.line = Line()
         self.overhead_s = START_OVERHEAD_S
         self.mean_work_tokens = START_MEAN_WORK_TOKENS
         self.token_ratio = 1.0
@@ -183,18 +185,13 @@ class Siblings:
     @property
     def rate(self) -> float:
         """Tokens of work per second of an endpoint that has not answered yet."""
-        return self._line.rate
-
-    @property
-    def fits(self) -> int:
-        """How often `rate` or `overhead_s` changed."""
-        return self._line.fits
+        return self.line.rate
 
     def learn_line(self, z: float, x: float, y: float, overhead_s: float, now: Monotonic) -> None:
         """What one of them observed (`Line.observe`), and the overhead that it knows since."""
         if z:
             self.overhead_s += MEAN_GAIN * (overhead_s - self.overhead_s)
-        self._line.observe(0.0, x, y - z * overhead_s, now)
+        self.line.observe(0.0, x, y - z * overhead_s, now)
 
     def learn_work(self, tokens: float) -> None:
         """A prompt turned out to be this much work."""

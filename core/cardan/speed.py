@@ -82,16 +82,16 @@ class Speed:
         "_grain_s",
         "_grain_tokens",
         "_grain_z",
-        "_line",
         "_progress_at",
         "caution",
         "hit_bias",
+        "line",
         "siblings",
     )
 
     def __init__(self) -> None:
         self.siblings = Siblings()
-        self._line = Line(self.siblings)
+        self.line = Line(self.siblings)
         self.caution = 0.0
         self.hit_bias = 1.0
         self._progress_at = 0.0
@@ -104,27 +104,27 @@ class Speed:
         """Start from, and teach, these siblings from now on."""
         if siblings is not self.siblings:
             self.siblings = siblings
-            self._line.restart(siblings)
+            self.line.restart(siblings)
 
     @property
     def rate(self) -> float:
         """Prefill rate in equivalent tokens per second; always positive."""
-        return self._line.rate
+        return self.line.rate
 
     def rate_tokens_per_s(self) -> float:
         """Prefill rate in equivalent tokens per second; always positive."""
-        return self._line.rate
+        return self.line.rate
 
     @property
     def overhead_s(self) -> float:
         """Time to first token of a prompt without any work, in seconds."""
-        return self._line.overhead_s
+        return self.line.overhead_s
 
     def ttft_s(self, backlog_tokens: float, uncached_tokens: float, total_tokens: float) -> float:
         """Predicted time to first token of a request that is sent now behind that backlog."""
         work = backlog_tokens + work_tokens(uncached_tokens, total_tokens)
-        line = self._line
-        return line.overhead_s + work / line.rate
+        rate, overhead_s = self.line.known()
+        return overhead_s + work / rate
 
     def cautious_s(self, ttft_s: float) -> float:
         """The prediction that four of five requests keep: what an SLO is tested against."""
@@ -159,8 +159,8 @@ class Speed:
         """What was computed in one go is one observation."""
         if self._grain_z is not None:
             seen = self._grain_z, self._grain_tokens, self._grain_s
-            self._line.observe(*seen, now)
-            self.siblings.learn_line(*seen, self._line.overhead_s, now)
+            self.line.observe(*seen, now)
+            self.siblings.learn_line(*seen, self.line.overhead_s, now)
             self._grain_z = None
 
     def correct(self, lease: Lease, usage: Usage, now: Monotonic) -> None:

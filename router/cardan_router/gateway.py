@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from cardan_router.calls import Body, Call
     from cardan_router.clock import Clock
+    from cardan_router.record import FlightRecord
     from cardan_router.rejections import Told
     from cardan_router.sink import Sink
 
@@ -70,7 +71,7 @@ class Authenticator(Protocol):
 class Recorder(Protocol):
     """What telemetry and the access log are told; each call must be quick and must not raise."""
 
-    def flight_ended(self, flight: Flight) -> None:
+    def flight_ended(self, flight: FlightRecord) -> None:
         """A request that was admitted has its one outcome; everything is on the flight."""
         ...
 
@@ -98,7 +99,7 @@ class Waiting(Protocol):
 class NullRecorder:
     """Records nothing."""
 
-    def flight_ended(self, flight: Flight) -> None:
+    def flight_ended(self, flight: FlightRecord) -> None:
         """See `Recorder`."""
 
     def turned_away(self, told: Told, *, request_id: str, path: str, tenant: str) -> None:

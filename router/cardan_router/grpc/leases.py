@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 from cardan.ledger import Outcome
-from cardan.lifecycle import Failure, Forward, Reject, RejectReason, State
+from cardan.lifecycle import Failure, Forward, Reject, RejectReason, State, Wait
 
 from cardan_router.grpc.errors import CallError
 from cardan_router.receipts import public_name
@@ -40,7 +40,10 @@ class Held(NamedTuple):
 
 
 class Told(NamedTuple):
-    """The answer to a report: go elsewhere, give up, or go on; and whether the lease is closed."""
+    """The answer to a report: go elsewhere, give up, or go on; and whether the lease is closed.
+
+    `retry` may still wait for room (`State.WAITING`); it has no endpoint then.
+    """
 
     retry: Exchange | None = None
     reject: Reject | None = None
@@ -85,6 +88,8 @@ class LeaseBook:
 
     def hold(self, exchange: Exchange, now: Monotonic) -> str:
         """Keep a dispatched exchange; returns the name of its lease."""
+        if exchange.lease is None:
+            raise RuntimeError(f"{exchange!r} has no lease to hold")
         name = secrets.token_hex(16)
         expires_at = type(now)(now + self._limits.lease_ttl_s)
         self._held[name] = Held(exchange, exchange.request.tenant, expires_at, set())
@@ -101,20 +106,33 @@ class LeaseBook:
     def failed(
         self, name: str, tenant: str, failure: Failure, endpoint: str, now: Monotonic
     ) -> Told:
-        """The dispatch to `endpoint` failed: elsewhere, if the limits allow."""
+        """The dispatch to `endpoint` failed: elsewhere, if the limits allow.
+
+        A report is a repeated one if the request has gone on from that endpoint. It may have been
+        sent there again (the endpoint was full); then that attempt has failed, and counts.
+        """
         held = self._find(name, tenant)
         if isinstance(held, Told):
             return held
         exchange = held.exchange
-        if endpoint in held.failed_at:
-            return Told(retry=exchange)
         if exchange.lease is None or endpoint != public_name(exchange.lease.endpoint):
+            if endpoint in held.failed_at:
+                return Told(retry=exchange)
             raise _invalid("this lease was never at that endpoint", "failed.endpoint")
         held.failed_at.add(endpoint)
         action = exchange.failed(failure, now)
-        if isinstance(action, Forward):
+        if isinstance(action, Forward | Wait):
             return Told(retry=exchange)
-        return self._close(name, Told(reject=action if isinstance(action, Reject) else None), now)
+        return self._close(name, Told(reject=action), now)
+
+    def standing(self, name: str, tenant: str) -> Told:
+        """Where a lease stands after it has waited: at an endpoint, or closed."""
+        held = self._find(name, tenant)
+        return held if isinstance(held, Told) else Told(retry=held.exchange)
+
+    def turned_away(self, name: str, reject: Reject, now: Monotonic) -> None:
+        """The wait for another endpoint has ended without one."""
+        self._close(name, Told(reject=reject), now)
 
     def ended(
         self, name: str, tenant: str, outcome: Outcome, usage: Usage | None, now: Monotonic

@@ -6,29 +6,30 @@ lease away instead of dialing. `Report` tells the exchange what the other data p
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING
 
 from cardan.errors import RequestError
 from cardan.ledger import Outcome, Usage
-from cardan.lifecycle import Failure, Reject, Wait
+from cardan.lifecycle import Exchange, Failure, Reject, State, Wait
 
-from cardan_router.flight import Flight
 from cardan_router.grpc import requests, responses
-from cardan_router.grpc.answers import Answer
 from cardan_router.grpc.boundary import guarded
 from cardan_router.grpc.errors import duration, of_reject
 from cardan_router.grpc.inference import admit
 from cardan_router.grpc.leases import LeaseBook, Told
+from cardan_router.grpc.waiting import WaitingRoom
 from cardan_router.http.routes import OPENAI_ROUTES, Forwarded, RouteTable
 from cardan_router.pb.cardan.v1 import routing_pb2, routing_pb2_grpc
 from cardan_router.receipts import public_name, receipt_of
+from cardan_router.record import FlightRecord
 from cardan_router.rejections import of_reject as told_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cardan.instants import Monotonic
-    from cardan.lifecycle import Action, Exchange
+    from cardan.lifecycle import Action
 
     from cardan_router.calls import Call
     from cardan_router.gateway import Caller, Gateway
@@ -60,17 +61,17 @@ class RoutingService(routing_pb2_grpc.RoutingServicer):
         self._gateway = gateway
         self._limits = limits
         self.leases = LeaseBook(limits, self._landed)
-        # What the recorder is told of a routed request stands on a flight that never starts.
-        self._flights: dict[Exchange, Flight] = {}
+        self._room = WaitingRoom(gateway)
+        self._records: dict[Exchange, Routed] = {}
 
     def start(self) -> None:
-        """Look at the leases' age whenever the gateway looks at deadlines."""
-        self._gateway.sweepers.append(self._expire)
+        """Look at waits and at the leases' age whenever the gateway looks at deadlines."""
+        self._gateway.sweepers.append(self._sweep)
 
     def stop(self) -> None:
         """Nobody can report any more: close every lease."""
-        if self._expire in self._gateway.sweepers:
-            self._gateway.sweepers.remove(self._expire)
+        if self._sweep in self._gateway.sweepers:
+            self._gateway.sweepers.remove(self._sweep)
         self.leases.abandon_all(self._gateway.clock())
 
     async def Route(  # noqa: N802 - the proto's name
@@ -90,42 +91,43 @@ class RoutingService(routing_pb2_grpc.RoutingServicer):
     ) -> routing_pb2.RouteResponse:
         caller = rpc.identify(self._gateway)
         call = self._admit(rpc, request, caller)
-        self.leases.check_room(pending=len(self._flights) - len(self.leases))
-        flight = Flight(self._gateway, call, Answer())
+        self.leases.check_room(pending=len(self._records) - len(self.leases))
         call.body = b""  # nobody here sends it
-        exchange = flight.exchange
-        self._flights[exchange] = flight
+        exchange = Exchange(self._gateway.scheduler, call.view)
+        self._records[exchange] = Routed(call, exchange)
         try:
-            reject = await self._place(flight)
-        except asyncio.CancelledError:
-            exchange.client_left(self._gateway.clock())
-            self._landed(exchange, None, self._gateway.clock())
+            await self._place(exchange)
+            response = self._response(exchange)
+            response.lease_id = self.leases.hold(exchange, self._gateway.clock())
+        except BaseException:  # also when it is cancelled: no exchange stays behind
+            now = self._gateway.clock()
+            exchange.client_left(now)
+            self._landed(exchange, None, now)
             raise
-        if reject is not None:
-            flight.status = told_of(reject).status
-            self._landed(exchange, None, self._gateway.clock())
-            raise of_reject(reject)
-        name = self.leases.hold(exchange, self._gateway.clock())
-        return self._response(name, exchange)
+        return response
 
-    async def _place(self, flight: Flight) -> Reject | None:
-        """Wait until the exchange has a lease; or why it is turned away."""
-        gateway, exchange = self._gateway, flight.exchange
+    async def _place(self, exchange: Exchange) -> None:
+        """Wait until the exchange has a lease. Raises `CallError` where it is turned away."""
+        gateway, record = self._gateway, self._records[exchange]
         if gateway.draining:
-            return exchange.abandon(gateway.shutting_down(), gateway.clock())
-        begun = time.perf_counter()
-        action = exchange.arrive(gateway.clock())
-        flight.decision_s = time.perf_counter() - begun
+            action: Action | None = exchange.abandon(gateway.shutting_down(), gateway.clock())
+        else:
+            begun = time.perf_counter()
+            action = exchange.arrive(gateway.clock())
+            record.decision_s = time.perf_counter() - begun
         if isinstance(action, Wait):
-            action = await _Waiting(gateway, exchange).until(action.until)
-        return action if isinstance(action, Reject) else None
+            action = await self._room.enter(exchange).over()
+        if isinstance(action, Reject):
+            record.status = told_of(action).status
+            raise of_reject(action)
 
     def _landed(self, exchange: Exchange, usage: Usage | None, now: Monotonic) -> None:
         """A routed request has its one outcome."""
-        flight = self._flights.pop(exchange)
-        flight.usage = usage
-        flight.ended_at = now
-        self._gateway.recorder.flight_ended(flight)
+        self._room.leave(exchange)
+        record = self._records.pop(exchange)
+        record.usage = usage
+        record.ended_at = now
+        self._gateway.recorder.flight_ended(record)
         self._gateway.wake()
 
     def _admit(self, rpc: Rpc, request: routing_pb2.RouteRequest, caller: Caller) -> Call:
@@ -148,18 +150,17 @@ class RoutingService(routing_pb2_grpc.RoutingServicer):
             route.api, route.path, rpc.headers, request.body, caller, request_id=rpc.request_id
         )
 
-    def _response(self, name: str, exchange: Exchange) -> routing_pb2.RouteResponse:
+    def _response(self, exchange: Exchange) -> routing_pb2.RouteResponse:
         lease = exchange.lease
         if lease is None:
             raise RuntimeError(f"{exchange!r} was placed without a lease")
         state = lease.endpoint
-        flight = self._flights[exchange]
-        flight.endpoint, flight.dispatched_at = state, lease.opened_at
+        record = self._records[exchange]
+        record.endpoint, record.dispatched_at = state, lease.opened_at
         return routing_pb2.RouteResponse(
             target=routing_pb2.Target(
                 endpoint=public_name(state), url=state.endpoint.url, engine=state.engine.value
             ),
-            lease_id=name,
             lease_ttl=duration(self._limits.lease_ttl_s),
             receipt=responses.receipt(receipt_of(exchange, lease.opened_at)),
         )
@@ -169,12 +170,21 @@ class RoutingService(routing_pb2_grpc.RoutingServicer):
     ) -> routing_pb2.ReportResponse:
         tenant = rpc.identify(self._gateway).name
         told = self._tell(request, tenant, self._gateway.clock())
+        name = request.lease_id
+        while told.retry is not None and told.retry.state is State.WAITING:
+            # A call that is cancelled leaves the wait to the next one, or to the lease's end.
+            await self._room.enter(told.retry, self._turn_away(name)).over()
+            told = self.leases.standing(name, tenant)
         response = routing_pb2.ReportResponse(closed=told.closed)
         if told.retry is not None:
-            response.retry.CopyFrom(self._response(request.lease_id, told.retry))
+            response.retry.CopyFrom(self._response(told.retry))
+            response.retry.lease_id = name
         if told.reject is not None:
             response.rejection.CopyFrom(_rejection(told.reject))
         return response
+
+    def _turn_away(self, name: str) -> Callable[[Reject], None]:
+        return lambda reject: self.leases.turned_away(name, reject, self._gateway.clock())
 
     def _tell(self, request: routing_pb2.ReportRequest, tenant: str, now: Monotonic) -> Told:
         name = request.lease_id
@@ -194,53 +204,24 @@ class RoutingService(routing_pb2_grpc.RoutingServicer):
             return self.leases.ended(name, tenant, outcome, _usage(request.end), now)
         raise RequestError("one of first_token, failed, end is required", param="event")
 
-    def _expire(self, now: Monotonic) -> None:
+    def _sweep(self, now: Monotonic) -> None:
+        self._room.check(now)
         self.leases.expire(now)
 
 
-class _Waiting:
-    """A request in the gateway's queue that no flight carries."""
+class Routed(FlightRecord):
+    """What the recorder is told of a request that others carried: no bytes, no status of theirs."""
 
-    def __init__(self, gateway: Gateway, exchange: Exchange) -> None:
-        self._gateway = gateway
-        self._exchange = exchange
-        self._action: asyncio.Future[Action] = asyncio.get_running_loop().create_future()
+    __slots__ = ()
 
-    async def until(self, deadline: Monotonic) -> Action:
-        """What became of the request, at the latest at `deadline` or at its own."""
-        own = self._exchange.request.deadline_at
-        deadline = deadline if own is None else min(deadline, own)
-        self._gateway.waiting[self._exchange] = self
-        try:
-            async with asyncio.timeout(deadline - self._gateway.clock()):
-                return await asyncio.shield(self._action)
-        except TimeoutError:
-            if self._action.done():  # both in one turn of the loop
-                return self._action.result()
-            return self._late(own)
-        finally:
-            self._gateway.waiting.pop(self._exchange, None)
-
-    def _late(self, own: Monotonic | None) -> Action:
-        now = self._gateway.clock()
-        reject = self._exchange.deadline(now) if own is not None and now >= own else None
-        return self._exchange.wake(now) if reject is None else reject
-
-    def wake(self, now: Monotonic) -> bool:
-        """There may be room; False if there was none."""
-        action = self._exchange.wake(now)
-        if isinstance(action, Wait):
-            return False
-        self._settle(action)
-        return True
-
-    def abandon(self, reject: Reject) -> None:
-        """The gateway shuts down."""
-        self._settle(self._exchange.abandon(reject, self._gateway.clock()))
-
-    def _settle(self, action: Action) -> None:
-        self._gateway.waiting.pop(self._exchange, None)
-        self._action.set_result(action)
+    def __init__(self, call: Call, exchange: Exchange) -> None:
+        self.call = call
+        self.exchange = exchange
+        self.arrived_at = call.view.arrived_at
+        self.endpoint = self.dispatched_at = self.ended_at = self.usage = None
+        self.decision_s = 0.0
+        self.status = self.reads = self.bytes_out = 0
+        self.is_stream = call.view.stream
 
 
 def _usage(end: routing_pb2.End) -> Usage | None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cardan.request import RequestView
 
     from cardan_router.access_log import AccessLog
-    from cardan_router.flight import Flight
+    from cardan_router.record import FlightRecord
     from cardan_router.rejections import Told
     from cardan_router.telemetry.registry import Registry
 
@@ -147,7 +147,7 @@ class Landed:
         "usage",
     )
 
-    def __init__(self, flight: Flight, at: float) -> None:
+    def __init__(self, flight: FlightRecord, at: float) -> None:
         self.at = at
         self.exchange = flight.exchange
         self.arrived_at = flight.arrived_at
@@ -254,7 +254,7 @@ class RequestRecorder:
                 }
             )
 
-    def flight_ended(self, flight: Flight) -> None:
+    def flight_ended(self, flight: FlightRecord) -> None:
         """A request has its one outcome."""
         exchange, view = flight.exchange, flight.call.view
         outcome = exchange.outcome or Outcome.INVALID
@@ -287,7 +287,7 @@ class RequestRecorder:
         return bundle
 
     def _dispatched(
-        self, flight: Flight, decision: Decision, bundle: _Bundle, outcome: Outcome
+        self, flight: FlightRecord, decision: Decision, bundle: _Bundle, outcome: Outcome
     ) -> None:
         """What the decision promised and what came of it."""
         view, chosen = flight.call.view, decision.chosen

@@ -108,6 +108,29 @@ def test_telling_a_failure_twice_does_not_fail_the_next_endpoint() -> None:
     assert (endpoint_of(exchange), exchange.attempts) == (second, 2)
 
 
+def test_an_endpoint_that_is_named_again_may_fail_again() -> None:
+    desk = Desk(endpoints=2)
+    name, exchange = desk.route()
+    full = endpoint_of(exchange)
+    desk.book.failed(name, "", Failure.REFUSED, full, Monotonic(1.0))
+    told = desk.book.failed(name, "", Failure.RESET, endpoint_of(exchange), Monotonic(2.0))
+    assert told.retry is exchange
+    assert (endpoint_of(exchange), exchange.attempts) == (full, 3)
+    told = desk.book.failed(name, "", Failure.UNREACHABLE, full, Monotonic(3.0))
+    assert told.closed
+    assert told.reject is not None
+    assert desk.open_leases == 0
+
+
+def test_what_is_not_placed_cannot_be_held() -> None:
+    desk = Desk()
+    name, exchange = desk.route()
+    desk.book.ended(name, "", Outcome.OK, None, Monotonic(1.0))
+    with pytest.raises(RuntimeError, match="no lease"):
+        desk.book.hold(exchange, Monotonic(2.0))
+    assert len(desk.book) == 0
+
+
 def test_a_request_that_breaks_two_endpoints_is_told_so_and_closed() -> None:
     desk = Desk()
     name, exchange = desk.route()

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import grpc
 import orjson
 import pytest
+from cardan.instants import Monotonic
 from cardan.ledger import Outcome
 from cardan.policies import policy_named
 from cardan.scheduler import AdmissionConfig
+from cardan_router.clock import monotonic
 from cardan_router.gateway import NullRecorder
 from cardan_router.grpc.limits import GrpcLimits
 from cardan_router.pb.cardan.v1 import inference_pb2, prompt_pb2, routing_pb2
@@ -20,7 +22,7 @@ from tests.router.grpc.door import MODEL, chat, door, failure
 from tests.router.grpc.engine import engine, until
 
 if TYPE_CHECKING:
-    from cardan_router.flight import Flight
+    from cardan_router.record import FlightRecord
 
     from tests.router.grpc.door import Door
 
@@ -193,6 +195,102 @@ async def test_a_route_that_waits_too_long_is_turned_away() -> None:
         assert not gate.gateway.scheduler.queue
 
 
+async def test_a_wait_that_is_looked_at_too_soon_goes_on() -> None:
+    now = Monotonic(1000.0)
+    admission = AdmissionConfig(max_in_flight_per_endpoint=1, max_wait_s=10.0)
+    async with door(URLS[:1], admission=admission, clock=lambda: now) as gate:
+        await gate.routing.Route(route())
+        waiting = asyncio.ensure_future(gate.routing.Route(route()))
+        await _queued(gate, 1)
+        now = Monotonic(1009.9995)
+        gate.gateway.sweep()
+        assert len(gate.gateway.waiting) == 1
+        now = Monotonic(1010.0)
+        with pytest.raises(aio.AioRpcError) as raised:
+            await waiting
+        assert failure(raised.value).reason == "QUEUE_TIMEOUT"
+        assert (len(gate.gateway.waiting), gate.gateway.scheduler.queued_bytes) == (0, 0)
+
+
+async def test_a_timer_that_fires_early_ends_no_wait() -> None:
+    """Event loops round their timers, uvloop's down; here the clock is slower than any of them."""
+    admission = AdmissionConfig(max_in_flight_per_endpoint=1, max_wait_s=0.1)
+    async with door(URLS[:1], admission=admission, clock=_slow_clock) as gate:
+        await gate.routing.Route(route())
+        with pytest.raises(aio.AioRpcError) as raised:
+            await gate.routing.Route(route())
+        assert failure(raised.value).reason == "QUEUE_TIMEOUT"
+        assert (gate.open_leases, len(gate.gateway.scheduler.queue)) == (1, 0)
+
+
+def _slow_clock() -> Monotonic:
+    return Monotonic(monotonic() / 2)
+
+
+async def test_a_bug_while_routing_leaves_no_exchange_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with door(URLS[:1]) as gate:
+
+        def explode(*_: object) -> str:
+            raise ZeroDivisionError
+
+        with monkeypatch.context() as patched:
+            patched.setattr(gate.routing_service.leases, "hold", explode)
+            with pytest.raises(aio.AioRpcError) as raised:
+                await gate.routing.Route(route())
+        assert failure(raised.value).reason == "INTERNAL_ERROR"
+        assert gate.open_leases == 0
+        await gate.routing.Route(route())
+
+
+async def test_a_failure_waits_for_room_elsewhere_and_is_told_where() -> None:
+    admission = AdmissionConfig(max_in_flight_per_endpoint=1)
+    async with door(URLS[:2], admission=admission) as gate:
+        first = await gate.routing.Route(route())
+        second = await gate.routing.Route(route())
+        report = failed_at(first, routing_pb2.FAILURE_RESET)
+        given_up = gate.routing.Report(report)
+        await _queued(gate, 1)
+        given_up.cancel()
+        reports = [asyncio.ensure_future(gate.routing.Report(report)) for _ in range(2)]
+        await asyncio.sleep(0.05)  # whether they are here before or after the room does not matter
+        await gate.routing.Report(end(second.lease_id))
+        for told in await asyncio.gather(*reports):
+            assert (told.retry.lease_id, told.closed) == (first.lease_id, False)
+            assert told.retry.target.endpoint == second.target.endpoint
+        assert gate.open_leases == 1
+        assert (await gate.routing.Report(end(first.lease_id))).closed
+
+
+async def test_a_failure_for_which_no_room_comes_is_closed_and_told_so_again() -> None:
+    admission = AdmissionConfig(max_in_flight_per_endpoint=1, max_wait_s=0.1)
+    async with door(URLS[:2], admission=admission) as gate:
+        first = await gate.routing.Route(route())
+        await gate.routing.Route(route())
+        report = failed_at(first, routing_pb2.FAILURE_RESET)
+        told = await gate.routing.Report(report)
+        assert (told.closed, told.rejection.reason) == (True, "QUEUE_TIMEOUT")
+        assert await gate.routing.Report(report) == told
+        assert (len(gate.routing_service.leases), gate.open_leases) == (1, 1)
+        assert not gate.gateway.scheduler.queue
+
+
+async def test_a_lease_that_ends_while_it_waits_wakes_whoever_waits() -> None:
+    admission = AdmissionConfig(max_in_flight_per_endpoint=1)
+    async with door(URLS[:2], admission=admission) as gate:
+        first = await gate.routing.Route(route())
+        await gate.routing.Route(route())
+        report = failed_at(first, routing_pb2.FAILURE_RESET)
+        waiting = asyncio.ensure_future(gate.routing.Report(report))
+        await _queued(gate, 1)
+        await gate.routing.Report(end(first.lease_id, routing_pb2.OUTCOME_CLIENT_LEFT))
+        told = await waiting
+        assert told.closed
+        assert not told.HasField("retry")
+        assert not gate.gateway.waiting
+
+
 async def test_a_route_waits_no_longer_than_its_request_is_worth() -> None:
     admission = AdmissionConfig(max_in_flight_per_endpoint=1, max_wait_s=600.0)
     async with door(URLS[:1], admission=admission) as gate:
@@ -234,9 +332,9 @@ class Notes(NullRecorder):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
-        self.flights: list[Flight] = []
+        self.flights: list[FlightRecord] = []
 
-    def flight_ended(self, flight: Flight) -> None:
+    def flight_ended(self, flight: FlightRecord) -> None:
         self.flights.append(flight)
 
 

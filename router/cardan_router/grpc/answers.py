@@ -1,7 +1,8 @@
 """The answer of a flight, handed from its callbacks to the coroutine of one call.
 
 The flight pushes, the call pulls. Between them lie at most `HIGH_BYTES` and what was under way
-when the flight was paused: a client that reads slowly slows its engine down and nobody else.
+when the flight was paused: a client that reads slowly slows its engine down and nobody else. One
+that reads nothing at all is cut after a while (`stalled_s`), or it would hold its engine for ever.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from cardan_router.grpc import responses
 from cardan_router.grpc.errors import CallError, code_of, of_reject, of_told
 
 if TYPE_CHECKING:
+    from cardan.instants import Monotonic
     from cardan.lifecycle import Reject
 
     from cardan_router.flight import Flight
@@ -42,11 +44,23 @@ class Answer:
         self._error: CallError | None = None
         self._flight: Flight | None = None
         self._paused = False
+        self._stalled_at: Monotonic | None = None
         self._changed = asyncio.Event()
 
     def attach(self, flight: Flight) -> None:
         """The flight whose answer this is, before it starts."""
         self._flight = flight
+
+    def stalled_s(self, now: Monotonic) -> float:
+        """For how long the client has taken nothing while more waits than may wait.
+
+        Counted from the first look, so it is asked again and again: reading costs no clock.
+        """
+        if not self._paused:
+            return 0.0
+        if self._stalled_at is None:
+            self._stalled_at = now
+        return now - self._stalled_at
 
     def head(self, answer: AnswerHead, length: int | None) -> None:  # noqa: ARG002 - Sink's
         """See `Sink`."""
@@ -101,6 +115,7 @@ class Answer:
             await self._change()
         payload = self._chunks.popleft()
         self._waiting_bytes -= len(payload)
+        self._stalled_at = None
         if self._paused and self._waiting_bytes <= LOW_BYTES:
             self._paused = False
             if self._flight is not None:

@@ -3,13 +3,16 @@
 A call is translated, admitted and launched as an HTTP request is, and its answer translated back.
 When the call ends before its answer, whatever the reason (cancelled, deadline, connection lost,
 translation failed), the flight is told that the client left and closes the engine's connection.
+A client that has stopped reading counts as one that left: it may answer pings for ever.
 """
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import grpc
 import orjson
 from cardan.errors import RequestError
 from cardan.request import Api
@@ -17,6 +20,7 @@ from cardan.request import Api
 from cardan_router.grpc import requests, responses
 from cardan_router.grpc.answers import Answer, event_error
 from cardan_router.grpc.boundary import guarded
+from cardan_router.grpc.errors import CallError
 from cardan_router.grpc.sse import EventReader
 from cardan_router.pb.cardan.v1 import inference_pb2, inference_pb2_grpc
 from cardan_router.receipts import receipt
@@ -24,11 +28,12 @@ from cardan_router.receipts import receipt
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cardan.instants import Monotonic
+
     from cardan_router.calls import Call
     from cardan_router.flight import Flight
     from cardan_router.gateway import Caller, Gateway
     from cardan_router.grpc.boundary import Context, Rpc
-    from cardan_router.grpc.errors import CallError
 
 PATHS = {
     Api.CHAT: "/v1/chat/completions",
@@ -45,6 +50,16 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._launches: dict[_Launch, None] = {}
+
+    def start(self) -> None:
+        """Look for clients that have stopped reading whenever the gateway looks at deadlines."""
+        self._gateway.sweepers.append(self._cut_stalled)
+
+    def stop(self) -> None:
+        """No call runs any more."""
+        if self._cut_stalled in self._gateway.sweepers:
+            self._gateway.sweepers.remove(self._cut_stalled)
 
     async def Generate(  # type: ignore[override]  # noqa: N802 - grpc.aio takes coroutines too
         self, request: inference_pb2.GenerateRequest, context: Context
@@ -133,11 +148,51 @@ class InferenceService(inference_pb2_grpc.InferenceServicer):
         answer = Answer()
         flight = self._gateway.flight(call, answer)
         answer.attach(flight)
+        launch = _Launch(answer, flight)
+        self._launches[launch] = None
         try:
             flight.start()
             yield answer, flight
+        except asyncio.CancelledError:
+            launch.raise_if_cut()
+            raise
         finally:
+            del self._launches[launch]
             flight.client_left()
+
+    def _cut_stalled(self, now: Monotonic) -> None:
+        limit_s = self._gateway.timeouts.stalled_reader_s
+        for launch in list(self._launches):
+            if launch.answer.stalled_s(now) > limit_s:
+                launch.cut()
+
+
+class _Launch:
+    """A call that runs: its flight, and the task that hands the answer on."""
+
+    __slots__ = ("_is_cut", "_task", "answer", "flight")
+
+    def __init__(self, answer: Answer, flight: Flight) -> None:
+        self.answer = answer
+        self.flight = flight
+        self._task = asyncio.current_task()
+        self._is_cut = False
+
+    def cut(self) -> None:
+        """End the flight now, and wake the task out of a write that the client does not take."""
+        if not self._is_cut and self._task is not None:
+            self._is_cut = True
+            self.flight.client_left()
+            self._task.cancel()
+
+    def raise_if_cut(self) -> None:
+        """Turn the cancellation that `cut` asked for into the call's error."""
+        if self._is_cut and self._task is not None and self._task.uncancel() == 0:
+            raise CallError(
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                "STALLED_READER",
+                "the client took nothing of the answer for too long",
+            )
 
 
 def admit(gateway: Gateway, rpc: Rpc, api: Api, fields: requests.Body, caller: Caller) -> Call:

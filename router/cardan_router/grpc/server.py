@@ -76,6 +76,7 @@ class GrpcServer:
         reuse_port: bool = False,
     ) -> None:
         self.port = 0
+        self._inference = inference
         self._routing = routing
         self._server = aio.server(options=_options(limits, max_message_bytes, reuse_port))
         self._health = HealthService(("", INFERENCE, ROUTING))
@@ -98,6 +99,7 @@ class GrpcServer:
         except RuntimeError as error:
             raise ConfigError(f"grpc: cannot listen on {address}: {error}") from error
         await self._server.start()
+        self._inference.start()
         self._routing.start()
         return self.port
 
@@ -110,6 +112,7 @@ class GrpcServer:
         self._health.stop()
         await self._server.stop(grace_s)
         self._routing.stop()
+        self._inference.stop()
 
 
 def _configuration(pair: Pair) -> grpc.ServerCertificateConfiguration:

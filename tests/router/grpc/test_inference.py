@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import grpc
 import orjson
 import pytest
+from cardan.instants import Monotonic
+from cardan.ledger import Outcome
 from cardan.policies import policy_named
 from cardan.scheduler import AdmissionConfig
+from cardan_router.gateway import NullRecorder
 from cardan_router.keys import Caller
-from cardan_router.limits import LimitsConfig
+from cardan_router.limits import LimitsConfig, TimeoutsConfig
 from cardan_router.pb.cardan.v1 import inference_pb2, prompt_pb2
 from google.protobuf import json_format
 from grpc import aio
@@ -31,6 +34,8 @@ from tests.router.grpc.engine import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from cardan_router.record import FlightRecord
+
     from tests.router.grpc.door import Door
     from tests.router.grpc.engine import Engine
 
@@ -40,6 +45,16 @@ class OneKey:
 
     def find(self, key: str) -> Caller | None:
         return Caller("alice") if key == "secret-of-alice" else None
+
+
+class Notes(NullRecorder):
+    """Keeps how requests ended."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome | None] = []
+
+    def flight_ended(self, flight: FlightRecord) -> None:
+        self.outcomes.append(flight.exchange.outcome)
 
 
 Stream = aio.UnaryStreamCall[inference_pb2.GenerateRequest, inference_pb2.GenerateResponse]
@@ -377,6 +392,53 @@ async def test_a_client_that_does_not_read_stops_the_engine_from_writing() -> No
         pieces = await read(call)
         assert sum(len(piece.choices) for piece in pieces) == 20_000
         assert len(pieces) < 20_000, "what waits together is sent together"
+
+
+async def test_a_client_that_stops_reading_is_cut_after_a_while() -> None:
+    async def flood(ask: Ask, out: asyncio.StreamWriter) -> None:
+        write_stream_head(out)
+        while True:
+            out.write(event(chunk(ask, "x" * 1000)))
+            await out.drain()
+
+    notes = Notes()
+    async with engine() as one, door([one.url], recorder=notes) as gate:
+        gate.gateway.timeouts = TimeoutsConfig(stalled_reader_s=0.5)
+        one.behave = flood
+        call = gate.inference.Generate(chat())
+        await piece_of(call)
+        await until(lambda: one.running == 0)
+        assert gate.open_leases == 0
+        assert notes.outcomes == [Outcome.CLIENT_LEFT]
+        with pytest.raises(aio.AioRpcError) as raised:
+            await _drained(call)
+        assert failure(raised.value)[:2] == ("DEADLINE_EXCEEDED", "STALLED_READER")
+
+
+async def test_a_client_that_reads_slowly_is_not_cut() -> None:
+    async def flood(ask: Ask, out: asyncio.StreamWriter) -> None:
+        write_stream_head(out)
+        for _ in range(5_000):
+            out.write(event(chunk(ask, "x" * 1000)))
+            await out.drain()
+        out.write(DONE)
+        out.write_eof()
+
+    now = Monotonic(1000.0)
+    async with engine() as one, door([one.url], clock=lambda: now) as gate:
+        one.behave = flood
+        call = gate.inference.Generate(chat())
+        got = 0
+        while isinstance(piece := await call.read(), inference_pb2.GenerateResponse):
+            got += len(piece.choices)
+            now = Monotonic(now + 0.1)  # more than the limit in all, at no time too much
+            gate.gateway.sweep()
+        assert got == 5_000
+
+
+async def _drained(call: Stream) -> None:
+    while await call.read() is not aio.EOF:
+        pass
 
 
 async def _settled(value: Callable[[], int]) -> None:

@@ -13,13 +13,13 @@ from cardan.errors import RequestError
 from cardan.ledger import Outcome, Usage
 from cardan.lifecycle import Exchange, Failure, Reject, State, Wait
 
+from cardan_router.forwarded import OPENAI_ROUTES
 from cardan_router.grpc import requests, responses
 from cardan_router.grpc.boundary import guarded
 from cardan_router.grpc.errors import duration, of_reject
 from cardan_router.grpc.inference import admit
 from cardan_router.grpc.leases import LeaseBook, Told
 from cardan_router.grpc.waiting import WaitingRoom
-from cardan_router.http.routes import OPENAI_ROUTES, Forwarded, RouteTable
 from cardan_router.pb.cardan.v1 import routing_pb2, routing_pb2_grpc
 from cardan_router.receipts import public_name, receipt_of
 from cardan_router.record import FlightRecord
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from cardan_router.grpc.boundary import Context, Rpc
     from cardan_router.grpc.limits import GrpcLimits
 
-_ROUTES = RouteTable(OPENAI_ROUTES)
+_APIS = {route.path: route.api for route in OPENAI_ROUTES}
 _METHOD = "/cardan.v1.Routing/"
 _OUTCOMES = {
     routing_pb2.OUTCOME_OK: Outcome.OK,
@@ -143,11 +143,11 @@ class RoutingService(routing_pb2_grpc.RoutingServicer):
         raise RequestError("one of generate, embed, http is required", param="request")
 
     def _admit_http(self, rpc: Rpc, request: routing_pb2.HttpRequest, caller: Caller) -> Call:
-        route = _ROUTES.find(request.path)
-        if not isinstance(route, Forwarded):
+        api = _APIS.get(request.path)
+        if api is None:
             raise RequestError("no engine is asked under this path", param="http.path")
         return self._gateway.admit(
-            route.api, route.path, rpc.headers, request.body, caller, request_id=rpc.request_id
+            api, request.path, rpc.headers, request.body, caller, request_id=rpc.request_id
         )
 
     def _response(self, exchange: Exchange) -> routing_pb2.RouteResponse:

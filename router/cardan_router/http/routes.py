@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from cardan.request import Api
+from cardan_router.forwarded import Forwarded as Forwarded  # one of the routes' two kinds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -53,29 +53,7 @@ class Local(NamedTuple):
     needs_key: bool = False
 
 
-class Forwarded(NamedTuple):
-    """A path that an engine answers: POST, JSON, by the engine's own path."""
-
-    path: str
-    api: Api
-
-
 Route = Local | Forwarded
-
-OPENAI_ROUTES: tuple[Forwarded, ...] = (
-    Forwarded("/v1/chat/completions", Api.CHAT),
-    Forwarded("/v1/completions", Api.COMPLETION),
-    Forwarded("/v1/embeddings", Api.EMBEDDING),
-    Forwarded("/v1/responses", Api.RESPONSES),
-    Forwarded("/v1/messages", Api.MESSAGES),
-    Forwarded("/tokenize", Api.TOKENIZE),
-    Forwarded("/detokenize", Api.OTHER),
-    Forwarded("/rerank", Api.RERANK),
-    Forwarded("/v1/rerank", Api.RERANK),
-    Forwarded("/v2/rerank", Api.RERANK),
-    Forwarded("/score", Api.SCORE),
-    Forwarded("/v1/score", Api.SCORE),
-)
 
 
 class RouteTable:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from cardan.errors import RequestError
 
 from cardan_router.clock import wall_time
+from cardan_router.forwarded import OPENAI_ROUTES, Forwarded
 from cardan_router.gateway import ANYBODY
 from cardan_router.http.connection import HttpConnection
 from cardan_router.http.routes import (
-    OPENAI_ROUTES,
-    Forwarded,
     Local,
     Request,
     Response,

@@ -29,6 +29,7 @@ from cardan.request import Api, RequestView
 
 from cardan_router.passing import TO_ENGINES
 from cardan_router.splice import without_fields
+from cardan_router.wire.fields import HeadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,7 +40,7 @@ Body = bytes | bytearray
 
 # Fields an operator's own components put into bodies, never a client: they make an engine dial a
 # host of the caller's choice, read another request's cache, or crash (a room without a host kills
-# an SGLang decode server; `dataplane-peers.md` §2.1, `sglang.md` §2.7).
+# an SGLang decode server, and the same room twice stops its scheduler).
 CONTROL_FIELDS = frozenset(
     {
         "kv_transfer_params",  # vLLM P/D: which peer's cache blocks to pull
@@ -174,7 +175,7 @@ def read_call(
     )
     explain = not _OURS.isdisjoint(headers) and _heed(view, headers)
     if passed is None:
-        passed = "".join([TO_ENGINES.passed(name, value) for name, value in headers.items()])
+        passed = _passed(headers)
     head = f"x-request-id: {request_id}\r\n{passed}"
     if "content-type" not in headers:
         head += "content-type: application/json\r\n"
@@ -198,12 +199,20 @@ def _heed(view: RequestView, headers: Mapping[str, str]) -> bool:
     return headers.get("x-cardan-explain") == "1"
 
 
+def _passed(headers: Mapping[str, str]) -> str:
+    """The header lines an engine may see, of headers that came without HTTP."""
+    try:
+        return "".join([TO_ENGINES.passed(name, value) for name, value in headers.items()])
+    except HeadError as error:
+        raise RequestError(error.message, code="bad_request") from None
+
+
 def _without_nominated(head: str, connection: str) -> str:
     """Drop the headers that `Connection` says are of this connection only."""
     nominated = tuple(f"{token.strip().lower()}: " for token in connection.split(","))
     kept = ("x-request-id: ", "content-type: ")  # ours, and needed: not the client's to nominate
-    lines = head.splitlines(keepends=True)
-    return "".join(
+    lines = head.split("\r\n")  # and not by what else Unicode takes for a line's end
+    return "\r\n".join(
         [line for line in lines if line.startswith(kept) or not line.startswith(nominated)]
     )
 

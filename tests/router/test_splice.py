@@ -58,3 +58,13 @@ def test_what_is_left_is_what_was_there_without_them(
     text = json.dumps(fields, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "replace")
     wanted = {key: value for key, value in json.loads(text).items() if key not in NAMES}
     assert json.loads(cut(text)) == wanted
+
+
+@pytest.mark.parametrize("brackets", [b"[]", b'{"":}'])
+def test_a_text_too_deep_to_compare_is_the_clients_fault(brackets: bytes) -> None:
+    opening, closing = (brackets[:1], brackets[1:]) if brackets == b"[]" else (b'{"":', b"}")
+    deep = opening * 1000 + (b"1" if brackets != b"[]" else b"") + closing * 1000
+    text = b'{"kv_transfer_params": 1, "x": ' + deep + b"}"
+    fields = orjson.loads(text)
+    with pytest.raises(RequestError):
+        without_fields(text, fields, NAMES)

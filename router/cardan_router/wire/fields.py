@@ -4,7 +4,11 @@ Clients and engines repeat themselves: of the header lines of a request all but 
 been seen before, byte for byte. So a line's meaning is looked up, not worked out: one dictionary
 access instead of splitting, checking, lowering and stripping.
 
-What is remembered is bounded in number and size: a line is the sender's to choose.
+What is remembered is bounded in number and size: a line is the sender's to choose. Credentials are
+not remembered, or one caller's would stay in memory long after its request.
+
+Every line that is passed on is made here (`FieldTable.passed`), and only of a name that is a token
+and a value that ends no line: whatever the way a header came in, it is one header to an engine.
 """
 
 from __future__ import annotations
@@ -21,6 +25,11 @@ Field = tuple[str, str, str]
 """Lower-case name, value without surrounding blanks, and the line that is passed on (or "")."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+# What RFC 9110 §5.5 lets into a value: visible ASCII, blanks, tabs, and bytes above ASCII.
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+CREDENTIALS: Final = frozenset(
+    {"authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"}
+)
 # A hundred clients' usual lines. When it is full, most of it is lines that never come again.
 MAX_LINES: Final = 2048
 MAX_LINE_CHARS: Final = 160
@@ -51,19 +60,25 @@ class FieldTable(dict[str, Field]):
         written, colon, value = line.partition(":")
         if not colon:
             raise HeadError(400, "a header has no colon")
-        if _TOKEN.fullmatch(written) is None:  # also folded lines and blanks before the colon
-            raise HeadError(400, "a header's name holds characters that are not allowed")
         name = written.lower()
         value = value.strip(" \t")
         field = (name, value, self.passed(name, value))
-        if len(line) <= MAX_LINE_CHARS:
+        if len(line) <= MAX_LINE_CHARS and name not in CREDENTIALS:
             if len(self) >= MAX_LINES:
                 self.clear()
             self[line] = field
         return field
 
     def passed(self, name: str, value: str) -> str:
-        """The line that is passed on for a header; "" if it stays here."""
+        """The line that is passed on for a header; "" if it stays here.
+
+        Raises `HeadError` if the name is no token (a folded line, a blank before the colon) or the
+        value could end the line.
+        """
+        if _TOKEN.fullmatch(name) is None:
+            raise HeadError(400, "a header's name holds characters that are not allowed")
+        if _VALUE.fullmatch(value) is None:
+            raise HeadError(400, "a header's value holds characters that are not allowed")
         if name in self._dropped or name.startswith(self._prefixes):
             return ""
         return f"{name}: {value}\r\n"

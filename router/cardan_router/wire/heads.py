@@ -3,7 +3,8 @@
 A head is checked as a whole (control characters, line ends), then its lines are looked up in a
 `FieldTable`, which knows most of them from before. And since most heads differ from the one before
 in the digits of their Content-Length alone, what is left of a head without these is looked up
-first (`_TEMPLATES`); then nothing else need be looked at again.
+first (`_REQUESTS`, `_ANSWERS`); then nothing else need be looked at again. Heads with credentials
+are not remembered.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from cardan_router.wire.fields import HeadError, joined
+from cardan_router.wire.fields import CREDENTIALS, HeadError, joined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,7 +131,7 @@ def parse_request(data: bytes, table: FieldTable, max_headers: int = 128) -> Req
         _keep_alive(headers["connection"], minor) if "connection" in headers else minor == 1
     )
     length = _request_length(headers, minor)
-    if length >= 0 and _is_template(data, start):
+    if length >= 0 and _is_template(data, start) and CREDENTIALS.isdisjoint(headers):
         _remember(_REQUESTS, template, (line, headers, passed, keep_alive), _MAX_TEMPLATES)
     return RequestHead(line, headers, passed, length, keep_alive=keep_alive)
 

@@ -76,6 +76,20 @@ async def test_headers_that_connection_nominates_stay_on_this_connection() -> No
         assert seen.header("x-request-id")
 
 
+@pytest.mark.parametrize("end", ["\x85", "\xa0", "\xff", "\t", "\xe2\x80\xa8"])
+async def test_no_byte_of_a_value_ends_its_line(end: str) -> None:
+    """Unicode knows more line ends than HTTP does."""
+    lines = ("connection: x-hop", f"x-a: abc{end}x-hop: 1", "x-end: 2")
+    async with engines(1) as (engine,), serving([engine]) as served, connect(served.port) as client:
+        for _ in range(2):
+            await client.send(post(chat(), headers=lines))
+            assert (await client.reply()).status == 200
+        for seen in engine.requests:
+            assert seen.header("x-a") == f"abc{end}x-hop: 1"
+            assert seen.header("x-end") == "2"
+            assert seen.json == chat()
+
+
 async def test_nothing_of_an_answer_names_its_engine() -> None:
     def script(seen: Seen) -> Iterable[Step]:
         host = seen.header("host")

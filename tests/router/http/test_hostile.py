@@ -98,6 +98,13 @@ HEADS: dict[str, bytes] = {
     "a NUL in a value": head("x: a\x00b", CL) + BODY,
     "a NUL in a name": head("x\x00y: b", CL) + BODY,
     "DEL in a value": head("x: a\x7fb", CL) + BODY,
+    **{
+        f"a separator {byte:#04x} in a value": head(
+            "connection: x-hop", f"x: a{byte:c}x-hop: 1", CL
+        )
+        + BODY
+        for byte in (0x0B, 0x0C, 0x1C, 0x1D, 0x1E, 0x1F)
+    },
     "no colon": head("nonsense", CL) + BODY,
     "an empty name": head(": value", CL) + BODY,
     "a name with a space": head("x y: z", CL) + BODY,

@@ -22,8 +22,8 @@ _DATA_LINE = re.compile(rb"^data:[ ]?([^\r\n]*)\r?\n", re.MULTILINE)
 _WHOLE_DATA_LINE = re.compile(rb"^data:[ ]?([^\r\n]*)", re.MULTILINE)
 # A usage object has one level of details in it.
 _USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
-# What vLLM 0.32 says in a 500, or in a stream's first event, when its core is gone (recorded in
-# vllm-fixtures/shutdown). The request may be the cause, so it counts as a reset.
+# What vLLM 0.32 says in a 500, or in a stream's first event, when its core is gone (seen when its
+# core process was killed). The request may be the cause, so it counts as a reset.
 _DYING = b"EngineCore encountered an issue"
 # What it says to new work while it drains; /health goes on saying 200. Nobody has worked on it.
 _DRAINING = b"cannot schedule new futures after shutdown"
@@ -66,7 +66,10 @@ def usage_in(text: bytes) -> Usage | None:
     while at >= 0:
         match = _USAGE.match(text, at)
         if match is not None:
-            return _usage_of(match[1])
+            try:
+                return _usage_of(orjson.loads(match[1]))
+            except orjson.JSONDecodeError:
+                return None
         at = text.rfind(b'"usage"', 0, at)
     return None
 
@@ -133,12 +136,8 @@ def _error_of(event: bytes) -> dict[str, Any] | None:
     return None
 
 
-def _usage_of(text: bytes) -> Usage | None:
+def _usage_of(fields: dict[str, Any]) -> Usage:
     """Chat's names, then those of responses and messages."""
-    try:
-        fields = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
     if "prompt_tokens" in fields or "completion_tokens" in fields:
         prompt, completion = fields.get("prompt_tokens"), fields.get("completion_tokens")
         details = fields.get("prompt_tokens_details")

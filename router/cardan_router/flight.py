@@ -5,7 +5,7 @@
            EngineConnection
 
 The exchange decides; the flight dials, sends, looks at the answer and hands it to the `Sink` of
-whichever front door it came in by. It is driven by callbacks and makes no task, future or timer.
+whichever front door it came in by. Callbacks drive it: no task, future or timer is made.
 
 The head of an answer is held until something of its body has been looked at, because until then
 the request can still go elsewhere:
@@ -32,6 +32,7 @@ from cardan_router.record import FlightRecord
 from cardan_router.rejections import BY_REASON, CUT, of_reject
 
 if TYPE_CHECKING:
+    from cardan.fleet import EndpointState
     from cardan.instants import Monotonic
     from cardan.lifecycle import Action
 
@@ -47,40 +48,29 @@ STALE_WITHIN_S = 1.0
 # The usage is looked for in this much of the last two reads. vLLM's last two events are 400 bytes;
 # a response object of /v1/responses is a few KB.
 TAIL_BYTES = 16_384
-# More than this before the first event is no event stream of an engine; it is passed on unseen.
+# More than this before the first event is no event stream of an engine; it is passed on unseen, as
+# is an error answer that is larger.
 MAX_HELD_BYTES = 262_144
-# An error answer larger than this is passed on as it comes.
 MAX_ERROR_BYTES = 65_536
 
 _COLON = ord(":")
 _REFUSALS = frozenset({503, 429})
 
-# How much of the answer is known: nothing; a head that is held for its first event, its whole error
-# body, or its first byte; or it is being passed on, as a stream or not.
+# Of the answer there is: nothing; a head, held for its first event, its whole error body or its
+# first byte; or it is being passed on, as a stream or not.
 _NOTHING, _HELD_STREAM, _HELD_ERROR, _HELD, _STREAM, _PLAIN = range(6)
 
 
 class Flight(FlightRecord):
     """One admitted request until its one outcome.
 
-    A front door calls `start`, `client_left`, `pause` and `resume`; an `EngineConnection` calls
-    the `on_…` methods.
+    A front door calls `start`, `client_left`, `pause`, `resume`; its connection calls `on_…`.
     """
 
     __slots__ = (
-        "_answer",
-        "_before",
-        "_connection",
-        "_gateway",
-        "_held",
-        "_last",
-        "_last_at",
-        "_paused",
-        "_phase",
-        "_saw_error",
-        "_sink",
-        "_wait_until",
-    )
+        "_answer", "_before", "_connection", "_gateway", "_held", "_last", "_last_at", "_paused",
+        "_phase", "_saw_error", "_sink", "_wait_until",
+    )  # fmt: skip
 
     def __init__(self, gateway: Gateway, call: Call, sink: Sink) -> None:
         view = call.view
@@ -188,17 +178,35 @@ class Flight(FlightRecord):
         """The answer's head has come. False if it says: not here; the body is then not wanted."""
         self._last_at = now = self._gateway.clock()
         status = answer.status
-        if status in _REFUSALS or (status == 500 and self._is_leaving()):
+        if status in _REFUSALS or (status == 500 and _is_leaving(self.endpoint)):
             self._refused(Failure.REFUSED, now)
             return False
         self._answer = answer
         if status >= 400:
             self._phase = _HELD_ERROR
-        elif answer.headers.get("content-type", "").startswith("text/event-stream"):
+        elif "event-stream" in answer.headers.get("content-type", ""):
             self._phase = _HELD_STREAM
         else:
             self._phase = _HELD
         return True
+
+    def on_whole(self, answer: AnswerHead, payload: bytes) -> None:
+        """The answer has come in one read, as most that are not streamed do."""
+        self._connection = None
+        status = answer.status
+        if status >= 400 or "event-stream" in answer.headers.get("content-type", ""):
+            if self.on_head(answer):
+                self.on_end(payload)
+            return
+        now = self._gateway.clock()
+        self.status = status
+        self.reads = 1
+        self.bytes_out = len(payload)
+        self.usage = answers.usage_in(payload[-TAIL_BYTES:])
+        self.exchange.ended(Outcome.OK, now, self.usage)
+        self._sink.head(answer, answer.length)
+        self._sink.end(payload)
+        self._finish(now)
 
     def on_data(self, payload: bytes) -> None:
         """Bytes of the answer's body have come."""
@@ -206,7 +214,10 @@ class Flight(FlightRecord):
         phase = self._phase
         if phase >= _STREAM:
             if phase == _STREAM:
-                self._watch_stream(payload, now)
+                if payload[0] != _COLON:  # not a comment that keeps the connection alive
+                    self._gateway.recorder.token_gap(now - self._last_at)
+                if b'"error"' in payload:
+                    self._saw_error = self._saw_error or answers.has_error(payload)
             self._last_at = now
             self.reads += 1
             self.bytes_out += len(payload)
@@ -214,16 +225,16 @@ class Flight(FlightRecord):
             self._last = payload
             self._sink.data(payload)
         elif phase == _HELD:
+            self._held = payload
             self._begin(now, _PLAIN)
-            self._count(payload)
-            self._sink.data(payload)
+            self._pass_held()
         else:
             self._last_at = now
             self._held += payload
-            if phase == _HELD_STREAM:
-                self._look_at_stream(now)
-            elif len(self._held) > MAX_ERROR_BYTES:
+            if phase == _HELD_ERROR and len(self._held) > MAX_ERROR_BYTES:
                 self._begin(now, _PLAIN)
+                self._pass_held()
+            elif phase == _HELD_STREAM and self._has_begun_stream(self._held, now):
                 self._pass_held()
 
     def on_end(self, payload: bytes) -> None:
@@ -231,8 +242,9 @@ class Flight(FlightRecord):
         self._connection = None
         now = self._gateway.clock()
         phase = self._phase
-        if phase == _STREAM and payload:
-            self._watch_stream(payload, now)
+        if phase == _STREAM:
+            if b'"error"' in payload:
+                self._saw_error = self._saw_error or answers.has_error(payload)
         elif phase == _HELD:
             self._begin(now, _PLAIN)
         elif phase < _HELD:
@@ -240,9 +252,8 @@ class Flight(FlightRecord):
             if phase == _HELD_ERROR:
                 self._end_with_error(payload, now)
                 return
-            if phase == _HELD_STREAM and self._is_refused_by(payload, now):
+            if not self._has_begun_stream(payload, now, is_all=True):
                 return
-            self._begin(now, _STREAM if phase == _HELD_STREAM else _PLAIN)
         self._complete(payload, now)
 
     def on_lost(self, failure: Failure) -> None:
@@ -260,7 +271,9 @@ class Flight(FlightRecord):
             endpoint = action.lease.endpoint
             self.endpoint = endpoint
             self._last_at = self.dispatched_at = now
-            pool = self._gateway.upstreams.pool(endpoint.endpoint.url)
+            upstreams = self._gateway.upstreams
+            url = endpoint.endpoint.url
+            pool = upstreams.pools.get(url) or upstreams.pool(url)
             connection = None if action.fresh else pool.take(now)
             if connection is None:
                 pool.dial(self)
@@ -278,10 +291,6 @@ class Flight(FlightRecord):
         if self._paused:
             connection.pause()
 
-    def _is_leaving(self) -> bool:
-        endpoint = self.endpoint
-        return endpoint is not None and (endpoint.draining or endpoint.health.not_ready)
-
     def _refused(self, failure: Failure, now: Monotonic) -> None:
         """The answer says: not here. Its rest is read over and the connection kept."""
         connection, self._connection = self._connection, None
@@ -289,30 +298,17 @@ class Flight(FlightRecord):
             connection.discard()
         self._fail(failure, now)
 
-    def _watch_stream(self, payload: bytes, now: Monotonic) -> None:
-        if payload[0] != _COLON:  # not a comment that keeps the connection alive
-            self._gateway.recorder.token_gap(now - self._last_at)
-        if b'"error"' in payload:
-            self._saw_error = self._saw_error or answers.has_error(payload)
-
-    def _look_at_stream(self, now: Monotonic) -> None:
-        held = self._held
-        if answers.first_event(held) is None and len(held) < MAX_HELD_BYTES:
-            return
-        if not self._is_refused_by(held, now):
-            self._begin(now, _STREAM)
-            self._pass_held()
-
-    def _is_refused_by(self, held: bytes, now: Monotonic) -> bool:
-        """Does the first event say: not here? Then it has been tried elsewhere."""
-        if b'"error"' not in held:
-            return False
+    def _has_begun_stream(self, held: bytes, now: Monotonic, *, is_all: bool = False) -> bool:
+        """Begin the stream once its first event is there, unless that says: not here."""
         event = answers.first_event(held)
-        failure = None if event is None else answers.failure_of_event(event)
-        if failure is None:
-            self._saw_error = answers.has_error(held)
+        if event is None and not is_all and len(held) < MAX_HELD_BYTES:
             return False
-        self._refused(failure, now)
+        failure = None if event is None else answers.failure_of_event(event)
+        if failure is not None:
+            self._refused(failure, now)
+            return False
+        self._saw_error = b'"error"' in held and answers.has_error(held)
+        self._begin(now, _STREAM)
         return True
 
     def _begin(self, now: Monotonic, phase: int) -> None:
@@ -397,3 +393,7 @@ class Flight(FlightRecord):
         if self._wait_until is not None:
             self._stop_waiting()
         self._gateway.landed(self)
+
+
+def _is_leaving(endpoint: EndpointState | None) -> bool:
+    return endpoint is not None and (endpoint.draining or endpoint.health.not_ready)

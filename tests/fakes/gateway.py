@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from cardan.policies import AnyPolicy
     from cardan.scheduler import AdmissionConfig
     from cardan_router.clock import Clock
-    from cardan_router.flight import Flight
     from cardan_router.http.routes import Route
+    from cardan_router.record import FlightRecord
     from cardan_router.rejections import Told
 
     from tests.fakes.engine import FakeEngine
@@ -37,11 +37,11 @@ class Journal:
     """A recorder that remembers."""
 
     def __init__(self) -> None:
-        self.flights: list[Flight] = []
+        self.flights: list[FlightRecord] = []
         self.refused: list[tuple[Told, str]] = []
         self.gaps: list[float] = []
 
-    def flight_ended(self, flight: Flight) -> None:
+    def flight_ended(self, flight: FlightRecord) -> None:
         """See `Recorder`."""
         self.flights.append(flight)
 

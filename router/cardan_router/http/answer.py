@@ -115,10 +115,12 @@ class Answer:
 
     def data(self, payload: bytes) -> None:
         """See `Sink`."""
-        if self._unsent or not self._chunked:
-            self._write(chunk(payload) if self._chunked else payload)
-        else:  # the tokens of a stream
-            self._transport.write(b"%x\r\n%b\r\n" % (len(payload), payload))
+        if self._chunked:
+            payload = b"%x\r\n%b\r\n" % (len(payload), payload)
+        if self._unsent:
+            self._write(payload)
+        else:
+            self._transport.write(payload)
 
     def end(self, payload: bytes) -> None:
         """See `Sink`."""

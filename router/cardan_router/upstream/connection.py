@@ -185,7 +185,7 @@ class EngineConnection(asyncio.Protocol):
         """The head of the answer proper; `rest` is what came behind it."""
         self._keep = answer.keep_alive
         length = answer.length
-        if length == len(rest):  # all of it in one read, as most answers come
+        if length == len(rest):
             self._complete(rest, answer)
             return
         if length >= 0:
@@ -253,8 +253,12 @@ class EngineConnection(asyncio.Protocol):
             self._pool.put(self)
         else:
             self.abandon()
-        if flight is not None and (answer is None or flight.on_head(answer)):
+        if flight is None:
+            return
+        if answer is None:
             flight.on_end(payload)
+        else:
+            flight.on_whole(answer, payload)
 
     def _broken(self) -> None:
         flight = self._flight

@@ -28,14 +28,14 @@ log = logging.getLogger(__name__)
 
 
 class Upstreams:
-    """The pools of all engines, by their URL."""
+    """The pools of all engines, by their URL in `pools`."""
 
     def __init__(self, config: UpstreamConfig, timeouts: TimeoutsConfig, clock: Clock) -> None:
         self.config = config
         self.timeouts = timeouts
         self.clock = clock
         self.tls: ssl.SSLContext | None = None
-        self._pools: dict[str, Pool] = {}
+        self.pools: dict[str, Pool] = {}
 
     def reconfigure(self, config: UpstreamConfig, timeouts: TimeoutsConfig) -> None:
         """Take a new configuration; open connections stay."""
@@ -43,31 +43,31 @@ class Upstreams:
             self.tls = None
         self.config = config
         self.timeouts = timeouts
-        for pool in self._pools.values():
+        for pool in self.pools.values():
             pool.forget_request_lines()
 
     def pool(self, url: str) -> Pool:
         """The pool of an engine; made when it is first asked for."""
-        pool = self._pools.get(url)
+        pool = self.pools.get(url)
         if pool is None:
-            pool = self._pools[url] = Pool(self, url)
+            pool = self.pools[url] = Pool(self, url)
         return pool
 
     def close(self, url: str) -> None:
         """An engine is gone: close what is idle; what runs there ends by itself."""
-        pool = self._pools.pop(url, None)
+        pool = self.pools.pop(url, None)
         if pool is not None:
             pool.close()
 
     def close_all(self) -> None:
         """The process ends: close everything that is idle or about to be."""
-        for url, pool in list(self._pools.items()):
+        for url, pool in list(self.pools.items()):
             pool.stop_dialling()
             self.close(url)
 
     def sweep(self, now: Monotonic) -> None:
         """Close connections that have been idle too long."""
-        for pool in self._pools.values():
+        for pool in self.pools.values():
             pool.sweep(now)
 
     def tls_context(self) -> ssl.SSLContext:

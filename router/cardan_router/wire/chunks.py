@@ -14,6 +14,7 @@ from cardan.errors import CardanError
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 # `SIZE` of at most 15 digits (no 64-bit overflow), then extensions: `;name`, `;name=value`.
+_PLAIN_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
 _SIZE_LINE = re.compile(
     rb"([0-9A-Fa-f]{1,15})(?:;" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb'|"[ !#-\[\]-~]*"))?)*'
 )
@@ -23,7 +24,9 @@ _TRAILER_LINE = re.compile(
     + _TOKEN
     + rb":[\t\x20-\x7e\x80-\xff]*"
 )
-_DIGITS = frozenset(b"0123456789abcdefABCDEF")
+# Sizes as they were written, looked up instead of read: tokens' events are of a few hundred sizes.
+_SIZES: dict[bytes, int] = {}
+_MAX_SIZES: Final = 4096
 MAX_LINE_BYTES: Final = 4096
 MAX_TRAILER_LINES: Final = 64
 # Framing may outweigh the payload by this much, no more: a body of one-byte chunks costs a hundred
@@ -59,11 +62,10 @@ class ChunkReader:
         if self._state == _SIZE and not self._partial:
             # Engines write one chunk for each event, and it comes in one read: no loop, no list.
             end = data.find(b"\r\n", 0, 18)
-            if end > 0 and _DIGITS.issuperset(data[:end]):
-                start = end + 2
-                stop = start + int(data[:end], 16)
-                if stop + 2 == len(data) and stop > start and data.endswith(b"\r\n"):
-                    return data[start:stop]
+            written = data[:end]
+            size = _SIZES.get(written) or _plain_size(written)
+            if size and end + size + 4 == len(data) and data.endswith(b"\r\n"):
+                return data[end + 2 : -2]
         return self._feed(data)
 
     def _feed(self, data: bytes) -> bytes:
@@ -130,6 +132,16 @@ class ChunkReader:
             raise ChunkError("there is more framing than payload")
         self._overhead = max(self._overhead, -MAX_OVERHEAD_BYTES)
         self._state = _PAYLOAD if self._need else _TRAILER
+
+
+def _plain_size(written: bytes) -> int:
+    """The size a line of digits and nothing else says; 0 if it is another line."""
+    if _PLAIN_SIZE.fullmatch(written) is None:
+        return 0
+    if len(_SIZES) >= _MAX_SIZES:
+        _SIZES.clear()
+    size = _SIZES[written] = int(written, 16)
+    return size
 
 
 def chunk(payload: bytes) -> bytes:

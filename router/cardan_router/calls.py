@@ -159,6 +159,7 @@ def read_call(
     if reading.wants_prompt:
         prompt = read_prompt(api, fields, reading.key, tenant=tenant, model=model)
     max_tokens = fields.get("max_completion_tokens") or fields.get("max_tokens")
+    session = fields.get("session_id") or fields.get("prompt_cache_key") or fields.get("user")
     view = RequestView(
         request_id=request_id,
         api=api,
@@ -170,7 +171,7 @@ def read_call(
         body_bytes=len(body),
         max_tokens=max_tokens if type(max_tokens) is int else None,
         priority=priority,
-        session=_session(fields),
+        session=session if type(session) is str else "",
         tenant=tenant,
     )
     explain = not _OURS.isdisjoint(headers) and _heed(view, headers)
@@ -230,8 +231,3 @@ def _priority(text: str) -> int:
     raise RequestError(
         "x-cardan-priority must be a whole number from -100 to 100", param="x-cardan-priority"
     )
-
-
-def _session(fields: Mapping[str, object]) -> str:
-    session = fields.get("session_id") or fields.get("prompt_cache_key") or fields.get("user")
-    return session if type(session) is str else ""

@@ -165,7 +165,7 @@ class Answer:
             lines += "connection: keep-alive\r\n"
         if self._origin:
             lines += server.cors_lines(self._origin)
-        return (
-            f"{writing.status_line(status)}{lines}x-request-id: {self.request_id}\r\n"
-            f"{server.date_line}\r\n"
-        ).encode("latin-1")
+        line = writing.STATUS_LINES.get(status) or writing.status_line(status)
+        return (f"{line}{lines}x-request-id: {self.request_id}\r\n{server.date_line}\r\n").encode(
+            "latin-1"
+        )

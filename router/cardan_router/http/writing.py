@@ -5,7 +5,7 @@ from __future__ import annotations
 import email.utils
 from http import HTTPStatus
 
-_STATUS_LINES = {
+STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
 }
 
@@ -27,5 +27,5 @@ class HttpDate:
 
 
 def status_line(status: int) -> str:
-    """`HTTP/1.1 200 OK` and its line end; the phrase is the standard one."""
-    return _STATUS_LINES.get(status) or f"HTTP/1.1 {status} Status\r\n"
+    """The first line of an answer whose status the standard does not know."""
+    return f"HTTP/1.1 {status} Status\r\n"

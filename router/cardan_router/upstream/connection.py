@@ -174,7 +174,10 @@ class EngineConnection(asyncio.Protocol):
             self._broken()
             return
         rest = data[end + 4 :]
-        if answer.status >= 200:
+        if answer.length == len(rest) and answer.status >= 200:  # all of it in one read
+            self._keep = answer.keep_alive
+            self._complete(rest, answer)
+        elif answer.status >= 200:
             self._begin(answer, rest)
         elif answer.status == 101:
             self._broken()
@@ -185,9 +188,6 @@ class EngineConnection(asyncio.Protocol):
         """The head of the answer proper; `rest` is what came behind it."""
         self._keep = answer.keep_alive
         length = answer.length
-        if length == len(rest):
-            self._complete(rest, answer)
-            return
         if length >= 0:
             self._state = _SIZED
             self._left = length

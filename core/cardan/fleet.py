@@ -10,7 +10,7 @@ only hard facts shrink the routable set; soft ones (ejections) do so up to a sha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import xxhash
@@ -41,9 +41,9 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """
 
     health: HealthConfig = HealthConfig()
-    join_ramp_s: float = 30.0
-    block_tokens: int = 512
-    cache_tokens: int = 427_000
+    join_ramp_s: Annotated[float, msgspec.Meta(ge=0)] = 30.0
+    block_tokens: Annotated[int, msgspec.Meta(ge=16)] = 512
+    cache_tokens: Annotated[int, msgspec.Meta(ge=1)] = 427_000
 
 
 # A ramp in ten steps: fine enough to be smooth, coarse enough that remembered candidates live 3 s.

@@ -33,6 +33,7 @@ from cardan_router.probe import Prober
 from cardan_router.readiness import Readiness
 from cardan_router.rounds import Rounds
 from cardan_router.scrape import Scraper
+from cardan_router.standing import Herald
 from cardan_router.supervise import Supervisor
 from cardan_router.telemetry import ObservedScheduler, Present, Registry, RequestRecorder, metrics
 from cardan_router.wiring import fetcher_of, keys_of, wants_scrape
@@ -110,6 +111,7 @@ class App:
         self.prober = Prober(
             self.fleet, fetcher_of(config), config.probe, monotonic, self._count(metrics.PROBES)
         )
+        self.herald = Herald(self.fleet, self.prober.joined)
         self.scraper = Scraper(
             fetcher_of(config), config.scrape, monotonic, self._count(metrics.SCRAPES)
         )
@@ -245,7 +247,7 @@ class App:
         # From here on nothing can fail.
         for name in refused:
             log.warning("reload: %s has changed; that takes a restart", name)
-        logs.configure(config.log)
+        logs.configure(config.log, self._slot.number if self._slot else None)
         self.config = config
         self._put_in_force(config, keys)
         self._swap_access_log(access_log)
@@ -285,6 +287,7 @@ class App:
     async def _tick(self) -> None:
         while True:
             self.fleet.tick(monotonic())
+            self.herald.look(monotonic())
             await asyncio.sleep(TICK_S)
 
     async def _flush_access_log(self) -> None:
@@ -333,6 +336,9 @@ class App:
 def run_process(invocation: Invocation, config: Config, slot: WorkerSlot | None = None) -> int:
     """Run one gateway process to its end; returns the exit status."""
 
+    if slot is not None:
+        logs.configure(config.log, slot.number)
+
     async def live() -> int:
         return await App(invocation, config, slot).run()
 
@@ -340,5 +346,5 @@ def run_process(invocation: Invocation, config: Config, slot: WorkerSlot | None 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(live())
     except CardanError as error:
-        sys.stderr.write(f"cardan router: {error}\n")
+        logs.tell(f"cardan router: {error}", "error")
         return 1

@@ -11,6 +11,7 @@ endpoints' memory is laid out when the process starts.
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import urllib.parse
 from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 
@@ -27,7 +28,7 @@ from cardan_router.grpc.limits import GrpcLimits
 from cardan_router.limits import HttpConfig, LimitsConfig, TimeoutsConfig, UpstreamConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -171,6 +172,21 @@ def parse_address(text: str) -> Address:
     return Address(host or "0.0.0.0", port)  # noqa: S104 - `:PORT` says so
 
 
+def check_listeners(fields: Mapping[str, str]) -> None:
+    """Raise `ValueError` if two of these (by field; empty: none) want the same port."""
+    addresses = {name: parse_address(text) for name, text in fields.items() if text}
+    for (one, a), (other, b) in itertools.combinations(addresses.items(), 2):
+        if a.port and a.port == b.port and _overlap(a.host, b.host):
+            raise ValueError(f"{one} ({a}) and {other} ({b}) cannot share a port")
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Do two hosts, as they are written, mean a common address?"""
+    if (":" in one) != (":" in other):
+        return False
+    return one == other or bool({one, other} & {"0.0.0.0", "::"})  # noqa: S104 - compared only
+
+
 def check_endpoint(endpoint: Endpoint) -> None:
     """Raise `ValueError` unless an endpoint's URL is an origin and its weight usable."""
     url = urllib.parse.urlsplit(endpoint.url)
@@ -238,6 +254,7 @@ class Config(Section, frozen=True):
                     parse_address(text)
                 except ValueError as error:
                     raise ValueError(f"{name}: {error}") from error
+        check_listeners({name: getattr(self, name) for name in ("listen", "grpc", "admin")})
         check_endpoints(self.endpoints)
         if self.routing_key.block_tokens != self.fleet.block_tokens:
             raise ValueError("routing_key.block_tokens and fleet.block_tokens must be equal")

@@ -7,6 +7,7 @@ field.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -15,10 +16,13 @@ from cardan.endpoint import Endpoint
 from cardan.errors import ConfigError
 
 from cardan_router.config import Config, check_endpoints
+from cardan_router.config_hints import hint, path_of
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
-    from pathlib import Path
+    from collections.abc import Callable, Hashable, Iterable
+    from pathlib import Path as FilePath
+
+    from cardan_router.config_hints import Path
 
 T = TypeVar("T")
 
@@ -53,7 +57,7 @@ def parse_yaml(text: str, source: str) -> object:
         raise ConfigError(f"{source}: not YAML: {error}") from error
 
 
-def read_text(path: Path) -> str:
+def read_text(path: FilePath) -> str:
     """A file's text; `ConfigError` naming the file if it cannot be read."""
     try:
         with path.open("rb") as file:
@@ -68,7 +72,7 @@ def read_text(path: Path) -> str:
         raise ConfigError(f"{path}: not UTF-8 (byte {error.start})") from error
 
 
-def read_document(path: Path) -> dict[str, Any]:
+def read_document(path: FilePath) -> dict[str, Any]:
     """A configuration file as a mapping; an empty file is an empty one."""
     document = parse_yaml(read_text(path), str(path))
     if document is None:
@@ -78,14 +82,22 @@ def read_document(path: Path) -> dict[str, Any]:
     return document
 
 
-def decode(document: dict[str, Any], source: str) -> Config:
-    """The `Config` that a document describes; `ConfigError` with the path of what is wrong."""
+def decode(
+    document: dict[str, Any], source: str, place: Callable[[Path], str] | None = None
+) -> Config:
+    """The `Config` that a document describes; `ConfigError` with the path of what is wrong.
+
+    `place` says where a path was written, as `FILE:LINE`; else every path is in `source`.
+    """
     prepared = dict(document)
     if isinstance(prepared.get("endpoints"), list):
         prepared["endpoints"] = [_endpoint_entry(entry) for entry in prepared["endpoints"]]
     if isinstance(prepared.get("policy"), str):
         prepared["policy"] = {"type": prepared["policy"]}
-    return _convert(prepared, Config, source)
+    log = prepared.get("log")
+    if isinstance(log, dict) and log.get("access") is False:
+        prepared["log"] = {**log, "access": "off"}  # what YAML makes of a bare `off`
+    return _convert(prepared, Config, source, place)
 
 
 def decode_endpoints(document: object, source: str) -> tuple[Endpoint, ...]:
@@ -118,11 +130,18 @@ def _endpoint_entry(entry: object) -> object:
     return entry
 
 
-def _convert(document: object, kind: type[T], source: str) -> T:
+def _convert(
+    document: object, kind: type[T], source: str, place: Callable[[Path], str] | None = None
+) -> T:
     try:
+        _check_finite(document, (), source)
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{source}: {error}") from error
+        message = str(error)
+        where = place(path_of(message)) if place else source
+        raise ConfigError(f"{where}: {message}{hint(message, kind, document)}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{source}: something in it holds itself") from error
 
 
 def overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -146,3 +165,15 @@ def put(document: dict[str, Any], path: Iterable[str], value: object) -> None:
             raise ConfigError(f"{name} is not a section")
         document = child
     document[leaf] = value
+
+
+def _check_finite(value: object, path: tuple[str, ...], source: str) -> None:
+    """YAML can write infinity and not-a-number; no field means either."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{source}: {'.'.join(path)}: {value} is not a finite number")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_finite(inner, (*path, str(key)), source)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _check_finite(inner, (*path, str(index)), source)

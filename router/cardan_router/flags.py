@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from cardan.errors import ConfigError
+from cardan.policies import policy_names
 
-from cardan_router.config_file import decode, overlay, parse_yaml, put, read_document
+from cardan_router.config_file import decode, overlay, parse_yaml, put, read_document, read_text
+from cardan_router.config_hints import line_of
 
 if TYPE_CHECKING:
     from cardan_router.config import Config
@@ -51,17 +53,20 @@ _REPEATED = (
 )
 _SINGLE = (
     Flag("--config", "", "FILE", "YAML configuration file"),
-    Flag("--policy", "policy", "NAME", "routing policy (default dualmap)"),
+    Flag("--policy", "policy", "NAME", f"one of {', '.join(policy_names())} (default dualmap)"),
 )
 _ACTIONS = (
     Flag("--print-config", "", "", "print what is in force, and end"),
-    Flag("--hash-key", "", "", "read a key from standard input, print its hash, and end"),
+    Flag("--hash-key", "", "", "read a key, print its SHA256 for the file of keys, and end"),
 )
 
 
 def describe() -> tuple[Flag, ...]:
     """Every flag there is."""
     return (*_SINGLE, *_REPEATED, *_PLAIN, *_ACTIONS)
+
+
+COMMAND_LINE: Final = "command line"
 
 
 class Invocation(NamedTuple):
@@ -75,8 +80,15 @@ class Invocation(NamedTuple):
     def load(self) -> Config:
         """Read the file, lay the flags over it, decode. Called again at every reload."""
         base = read_document(self.config_path) if self.config_path else {}
-        source = str(self.config_path) if self.config_path else "command line"
-        return decode(_merge(base, self.flags), source)
+        source = str(self.config_path) if self.config_path else COMMAND_LINE
+        return decode(_merge(base, self.flags), source, self._place)
+
+    def _place(self, path: tuple[str, ...]) -> str:
+        """Where a field that is wrong was written."""
+        if self.config_path is None or _holds(self.flags, path):
+            return COMMAND_LINE
+        line = line_of(read_text(self.config_path), path)
+        return f"{self.config_path}:{line}" if line else str(self.config_path)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -121,6 +133,17 @@ def _parser() -> argparse.ArgumentParser:
     for flag in _ACTIONS:
         parser.add_argument(flag.name, help=flag.text, action="store_true")
     return parser
+
+
+def _holds(document: object, path: tuple[str, ...]) -> bool:
+    """Is there anything at a path of nested mappings?"""
+    for step in path:
+        if not isinstance(document, dict):
+            return True  # a flag's value stands for everything below it
+        if step not in document:
+            return False
+        document = document[step]
+    return bool(path)
 
 
 def _dest(flag: str) -> str:

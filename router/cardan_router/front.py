@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import sys
+import os
 from typing import TYPE_CHECKING
 
 from cardan_router.config import parse_address
 from cardan_router.http.server import HttpServer, openai_routes
-from cardan_router.sockets import ListenError
+from cardan_router.logs import tell
+from cardan_router.sockets import ListenError, bind
 from cardan_router.tls import make_context, read_pair, reload_context
 
 if TYPE_CHECKING:
@@ -80,8 +81,8 @@ class FrontDoors:
             lines.append(f"listening on grpc://{host}")
         if self.admin is not None:
             lines.append(f"metrics and status page at http://{self._where(self.admin)}/ui")
-        sys.stderr.write("\n".join(lines) + "\n")
-        sys.stderr.flush()
+        for line in lines:
+            tell(line)
 
     async def follow_readiness(self) -> None:
         """Tell gRPC's health watchers what `/readyz` says, for ever."""
@@ -121,10 +122,15 @@ class FrontDoors:
             raise ListenError(f"cannot listen on {address}: {error.strerror}") from error
 
     async def _open_grpc(self, config: Config) -> None:
+        # gRPC's C core writes lines of its own to standard error; what matters, we say ourselves.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from cardan_router.grpc.inference import InferenceService
         from cardan_router.grpc.routing import RoutingService
         from cardan_router.grpc.server import Certificates, GrpcServer
 
+        address = self._address("grpc")
+        if "grpc" not in self._shared:
+            bind(address).close()  # a taken port is told as that of HTTP is
         if config.tls.enabled:
             self._certificates = Certificates(read_pair(config.tls))
         server = GrpcServer(
@@ -134,7 +140,7 @@ class FrontDoors:
             max_message_bytes=config.limits.max_body_bytes,
             reuse_port="grpc" in self._shared,
         )
-        await server.start(str(self._address("grpc")), self._certificates)
+        await server.start(str(address), self._certificates)
         self.grpc = server
 
     def _address(self, field: str) -> Address:

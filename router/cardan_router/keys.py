@@ -85,23 +85,23 @@ def read_keys(path: Path) -> KeyRing:
 
 
 def _parse_line(text: str, where: str) -> tuple[bytes, Caller]:
+    # Nothing of the line is repeated: a key pasted in clear, wherever, must not reach the log.
     match = _LINE.fullmatch(text)
     if match is None:
-        # The line itself is not repeated: a key pasted in clear must not reach the log.
         raise ConfigError(f"{where}: NAME:SHA256 [priority=N] [weight=W] [admin] is expected")
     options = dict(option.partition("=")[::2] for option in match["rest"].split())
-    unknown = sorted(set(options) - {"priority", "weight", "admin"})
-    if unknown:
-        raise ConfigError(f"{where}: unknown option {unknown[0]!r}")
+    if set(options) - {"priority", "weight", "admin"}:
+        raise ConfigError(f"{where}: unknown option; there are priority=N, weight=W and admin")
     try:
-        caller = Caller(
-            match["name"],
-            int(options.get("priority", 0)),
-            float(options.get("weight", 1.0)),
-            "admin" in options,
-        )
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}") from error
-    if not 0 < caller.weight < float("inf"):
+        priority = int(options.get("priority", 0))
+    except ValueError:
+        raise ConfigError(f"{where}: priority must be a whole number") from None
+    try:
+        weight = float(options.get("weight", 1.0))
+    except ValueError:
+        raise ConfigError(f"{where}: weight must be a number") from None
+    if not 0 < weight < float("inf"):
         raise ConfigError(f"{where}: weight must be positive")
-    return bytes.fromhex(match["hash"]), caller
+    if options.get("admin"):
+        raise ConfigError(f"{where}: admin takes no value")
+    return bytes.fromhex(match["hash"]), Caller(match["name"], priority, weight, "admin" in options)

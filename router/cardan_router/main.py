@@ -39,10 +39,10 @@ def main(argv: list[str]) -> int:
             return 0
         return _run(invocation, config)
     except ConfigError as error:
-        sys.stderr.write(f"cardan router: {error}\n")
+        logs.tell(f"cardan router: {error}", "error")
         return 2
     except CardanError as error:
-        sys.stderr.write(f"cardan router: {error}\n")
+        logs.tell(f"cardan router: {error}", "error")
         return 1
 
 
@@ -50,8 +50,8 @@ def _run(invocation: Invocation, config: Config) -> int:
     from cardan_router.app import run_process
     from cardan_router.wiring import check_files
 
-    check_files(config)
     logs.configure(config.log)
+    check_files(config)
     if config.workers == 1:
         return run_process(invocation, config)
     from cardan_router.sockets import port_of, reserve
@@ -96,4 +96,6 @@ def _print_hash() -> int:
             f"a key has at least {MIN_KEY_CHARS} characters; make one with `openssl rand -hex 24`"
         )
     sys.stdout.write(hash_key(key).hex() + "\n")
+    if sys.stdout.isatty():
+        sys.stderr.write("(put `NAME:` before it, and the line into the file of --api-keys)\n")
     return 0

@@ -28,6 +28,7 @@ from cardan.health import Verdict
 from cardan.instants import Monotonic
 
 from cardan_router.fetch import Answer, FetchError, FetchFault
+from cardan_router.logs import NEWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from cardan_router.fetch import Fetcher
 
 log = logging.getLogger(__name__)
+news = logging.getLogger(NEWS)
 
 HEALTH_PATH: Final = {EngineKind.VLLM: "/health", EngineKind.SGLANG: "/ready"}
 MODELS_PATH: Final = "/v1/models"
@@ -130,7 +132,7 @@ class Prober:
             return False
         known.joined = True
         self._fleet.introspected(state, names, state.engine)
-        log.info("%s joined: %s serving %s", state.id, state.engine, ", ".join(names))
+        news.info("%s joined: %s serving %s", state.id, state.engine, ", ".join(names))
         return True
 
     async def _introspect(
@@ -184,7 +186,6 @@ class Prober:
             well = self._weigh(state, answer.status)
         after = health.verdict(Monotonic(self._clock()))
         if before is not after:
-            log.info("%s is %s", state.id, after.value)
             self._fleet.touch()
             if after is Verdict.HEALTHY and state in self._known:
                 self._known[state].introspect_at = 0.0  # a restarted engine may serve other models

@@ -37,7 +37,33 @@ def read_pair(config: TlsConfig) -> tuple[bytes, bytes]:
 
 
 def _load(context: ssl.SSLContext, config: TlsConfig) -> None:
+    _check_pem("tls.cert", config.cert, "CERTIFICATE-----")
+    _check_pem("tls.key", config.key, "PRIVATE KEY-----")
     try:
-        context.load_cert_chain(config.cert, config.key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"tls: {config.cert} and {config.key}: {error}") from error
+        context.load_cert_chain(config.cert, config.key, password=lambda: _no_password(config))
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            why = f"the certificate in {config.cert} was made for another key"
+            raise ConfigError(f"tls: {why} than {config.key}") from error
+        why = error.reason or str(error)
+        raise ConfigError(f"tls: {config.cert} or {config.key} is damaged ({why})") from error
+    except OSError as error:
+        raise ConfigError(f"tls: {config.cert} and {config.key}: {error.strerror}") from error
+
+
+def _check_pem(field: str, path: str, mark: str) -> None:
+    """OpenSSL says of a wrong file only that it is wrong, not which one it was."""
+    try:
+        text = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{field}: {path}: {error.strerror}") from error
+    if b"-----BEGIN " not in text or mark.encode() not in text:
+        what = mark.rstrip("-").lower()
+        raise ConfigError(f"{field}: {path} holds no {what} in PEM form (-----BEGIN …-----)")
+
+
+def _no_password(config: TlsConfig) -> bytes:
+    raise ConfigError(
+        f"tls.key: {config.key} is encrypted; a server cannot ask for its passphrase, so store the"
+        " key without one, readable only by the gateway's user"
+    )

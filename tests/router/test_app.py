@@ -105,7 +105,7 @@ def test_mistakes_are_told_before_anything_starts(tmp_path: Path) -> None:
     for argv, words in (
         ([], "no endpoints"),
         (["--endpoint", "http://h:1", "--api-keys", none], "No such file"),
-        (["--endpoint", "http://h:1", "--tls-cert", none, "--tls-key", none], "tls: "),
+        (["--endpoint", "http://h:1", "--tls-cert", none, "--tls-key", none], "tls.cert: "),
         (["--discovery-file", none], "No such file"),
         (["--endpoint", "http://h:1", "--policy", "dualmp"], "dualmp"),
     ):
@@ -114,6 +114,43 @@ def test_mistakes_are_told_before_anything_starts(tmp_path: Path) -> None:
         assert words in ended.stderr
         assert ended.stderr.startswith("cardan router: ")
         assert "Traceback" not in ended.stderr
+
+
+def test_two_listeners_on_one_port_are_a_mistake_that_names_both() -> None:
+    for other in ("--admin", "--grpc"):
+        ended = run("--endpoint", "http://h:1", "--listen", "127.0.0.1:9", other, "127.0.0.1:9")
+        assert ended.returncode == 2
+        assert f"listen (127.0.0.1:9) and {other[2:]} (127.0.0.1:9)" in ended.stderr
+
+
+def test_a_taken_grpc_port_is_the_same_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        argv = ("--endpoint", "http://h:1", "--listen", "127.0.0.1:0", "--grpc", where)
+        for options in ((), ("--workers", "2")):
+            ended = run(*argv, *options)
+            assert ended.returncode == 1
+            *before, last = ended.stderr.splitlines()
+            assert last == f"cardan router: {where} is taken by another process"
+            assert all(" INFO " in line for line in before)  # nothing of gRPC's own
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_json_log_is_json_from_the_first_line_to_the_last(
+    procs: Processes, engines: list[str], workers: str
+) -> None:
+    options = ("--log-format", "json", "--access-log", "off", "--workers", workers)
+    router = procs.router(engines, "--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0", *options)
+    assert router.terminate() == 0
+    lines = [json.loads(line) for line in router.output().splitlines()]
+    told = [line["message"] for line in lines]
+    assert f"listening on {router.url}" in told
+    assert sum("joined: vllm" in message for message in told) == 2
+    stopping = [line for line in lines if line["message"].startswith("stopping")]
+    assert [line.get("worker") for line in sorted(stopping, key=lambda line: line.get("worker", 0))
+            ] == ([None] if workers == "1" else [0, 1])  # fmt: skip
+    ended = run("--endpoint", "http://h:1", "--log-format", "json", "--api-keys", "/none")
+    assert json.loads(ended.stderr)["message"] == "cardan router: /none: No such file or directory"
 
 
 def test_a_key_is_hashed_from_standard_input() -> None:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -34,6 +35,23 @@ def test_two_endpoints_on_the_command_line_are_enough() -> None:
     assert found.listen == "127.0.0.1:8080"
     assert isinstance(found.policy, DualMap)
     found.check_complete()
+
+
+def test_a_mistake_is_placed_where_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "cardan.yaml"
+    path.write_text("listen: 127.0.0.1:1\nslo:\n  ttft_ms: 0\n")
+    with pytest.raises(ConfigError, match=r"cardan\.yaml:3: "):
+        config("--config", str(path))
+    path.write_text("listen: 127.0.0.1:1\n")
+    with pytest.raises(ConfigError, match=r"^command line: .*slo\.ttft_ms"):
+        config("--config", str(path), "--slo-ttft-ms", "0")
+
+
+def test_a_document_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cardan.yaml"
+    path.write_text("slo: &a {models: *a}\n")
+    with pytest.raises(ConfigError, match=r"cardan\.yaml"):
+        config("--config", str(path))
 
 
 def test_nothing_to_route_to_is_an_error_that_says_what_to_do() -> None:
@@ -82,6 +100,12 @@ def test_another_policy_on_the_command_line_takes_no_option_of_the_files_policy(
     )
 
 
+def test_a_bare_off_is_the_word_and_not_what_yaml_makes_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "cardan.yaml"
+    path.write_text("log: {access: off}\n")
+    assert config("--config", str(path)).log.access == "off"
+
+
 def test_a_policy_may_be_just_its_name(tmp_path: Path) -> None:
     path = tmp_path / "cardan.yaml"
     path.write_text("policy: round-robin\n")
@@ -97,8 +121,13 @@ def test_any_leaf_can_be_set_by_its_path() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("listne: x", "unknown field `listne`"),
-        ("policy: {type: dualmp}", r"Invalid value 'dualmp' - at `\$.policy.type`"),
+        ("workers: 1\nlistne: x", r":2: .*unknown field `listne`; did you mean 'listen'\?"),
+        ("policy: {type: dualmp}", r"at `\$.policy.type`; did you mean 'dualmap'\?"),
+        ("policy: best", r":1: .*at `\$.policy.type`; types are dualmap, round-robin, random"),
+        ("policy: {type: bounded-load, bonud: 1}", r"`\$.policy`; (did you mean|fields are)"),
+        ("log:\n  access: off\n  format: jsn", r":3: .*`\$.log.format`; did you mean 'json'\?"),
+        ("endpoints: [{url: 'http://h:1', engine: tgi}]", "values are auto, vllm, sglang, openai"),
+        ("zzz: 1", "fields are listen, grpc, admin, workers"),
         ("policy: {type: dualmap, dd: 2}", r"unknown field `dd` - at `\$.policy`"),
         ("policy: {type: dualmap, d: 0}", r">= 1 - at `\$.policy.d`"),
         ("slo: {ttft_ms: -1}", r"> 0.* - at `\$.slo.ttft_ms`"),
@@ -113,6 +142,13 @@ def test_any_leaf_can_be_set_by_its_path() -> None:
         ("endpoints: ['http://u:p@h:1']", "no user or password"),
         ("endpoints: [{url: 'http://h:1', weight: 0}]", "weight must be positive"),
         ("endpoints: [{url: 'http://h:1', engin: vllm}]", r"`engin` - at `\$.endpoints\[0\]`"),
+        ("fleet: {join_ramp_s: -1}", r">= 0.* - at `\$.fleet.join_ramp_s`"),
+        ("fleet: {cache_tokens: 0}", r">= 1 - at `\$.fleet.cache_tokens`"),
+        ("fleet: {join_ramp_s: .inf}", r"fleet.join_ramp_s: inf is not a finite number"),
+        ("slo: {models: {m: .nan}}", r"slo.models.m: nan is not a finite number"),
+        ("grpc: 127.0.0.1:8080", r"listen \(127.0.0.1:8080\) and grpc \(127.0.0.1:8080\) cannot"),
+        ("admin: ':8080'", r"listen \(127.0.0.1:8080\) and admin \(0.0.0.0:8080\) cannot share"),
+        ("{grpc: '[::]:9', admin: '[::1]:9'}", r"grpc \(\[::\]:9\) and admin \(\[::1\]:9\)"),
         ("fleet: {block_tokens: 16}", "must be equal"),
         ("listen: a\nlisten: b", ":2:1: the key 'listen' is there twice"),
         ("a: [", ":2:1: "),
@@ -134,7 +170,8 @@ def test_a_mistake_fails_with_its_place(tmp_path: Path, text: str, message: str)
         (["--listn", "x"], "--listn"),
         (["--workers", "0"], r"\$.workers"),
         (["--workers", "x"], r"\$.workers"),
-        (["--policy", "dualmp"], "dualmp"),
+        (["--policy", "dualmp"], r"command line: .*'dualmp'.*did you mean 'dualmap'\?"),
+        (["--set", "fleet.health.probe_interval=1"], "did you mean 'probe_interval_s'"),
         (["--policy-option", "d"], "NAME=VALUE"),
         (["--set", "listen.x=1", "--listen", "h:1"], "listen is not a section"),
         (["--config", "/no/such/file"], "/no/such/file: No such file"),
@@ -184,6 +221,34 @@ def test_no_text_makes_the_reader_fail_in_another_way(text: str) -> None:
         decode_endpoints(document, "x")
     except ConfigError:
         pass
+
+
+def numbers(kind: msgspec.inspect.Type, path: str) -> Iterator[tuple[str, msgspec.inspect.Type]]:
+    """Every number in a type, with its path."""
+    if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+        yield path, kind
+    for name in ("item_type", "value_type", "type"):
+        inner = getattr(kind, name, None)
+        if isinstance(inner, msgspec.inspect.Type):
+            yield from numbers(inner, path)
+    for option in getattr(kind, "types", ()):
+        yield from numbers(option, path)
+    for field in getattr(kind, "fields", ()):
+        yield from numbers(field.type, f"{path}.{field.name}")
+
+
+def test_every_number_has_a_lower_bound() -> None:
+    free = {
+        path
+        for path, kind in numbers(msgspec.inspect.type_info(Config), "")
+        if getattr(kind, "ge", None) is None and getattr(kind, "gt", None) is None
+    }
+    assert free == {".seed", ".endpoints.weight"}  # any seed; the weight is checked with its URL
+
+
+def test_two_listeners_may_differ_in_address_or_let_the_kernel_choose() -> None:
+    assert Config(listen="127.0.0.1:0", grpc="127.0.0.1:0", admin="127.0.0.1:0")
+    assert Config(listen="127.0.0.1:8080", grpc="127.0.0.2:8080", admin="[::]:8080")
 
 
 def test_a_reload_keeps_what_only_a_restart_changes_and_names_it() -> None:

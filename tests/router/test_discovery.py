@@ -132,6 +132,49 @@ def test_sources_add_up_and_the_configuration_wins() -> None:
     assert gone == ["b"]
 
 
+def test_a_name_that_two_sources_give_to_two_engines_is_an_error_that_names_both(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fleet = Fleet()
+    membership = Membership(fleet, lambda: 0.0, lambda _: None)
+    membership.report("config", [A])
+    membership.report("file", [Endpoint(url="http://elsewhere:1", name="a")])
+    membership.report("file", [Endpoint(url="http://elsewhere:1", name="a"), B])
+    (record,) = [found for found in caplog.records if found.levelno >= logging.WARNING]
+    assert record.levelno == logging.ERROR
+    assert record.getMessage() == (
+        "two endpoints are called 'a': http://a:1 (config) and http://elsewhere:1 (file); only the"
+        " first is used"
+    )
+    assert fleet.endpoints[A.id].endpoint == A
+
+
+def test_an_engine_under_two_names_is_used_once_and_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fleet = Fleet()
+    membership = Membership(fleet, lambda: 0.0, lambda _: None)
+    membership.report("config", [A, Endpoint(url="http://A:1", name="again")])
+    membership.report("file", [B, Endpoint(url="http://b:1")])
+    assert members(fleet) == ["a", "b"]
+    told = [found.getMessage() for found in caplog.records if found.levelno >= logging.WARNING]
+    assert told == [
+        "http://A:1 is listed twice: as 'a' (config) and as 'again' (config); only the first is"
+        " used",
+        "http://b:1 is listed twice: as 'b' (file) and as 'http://b:1' (file); only the first is"
+        " used",
+    ]
+
+
+def test_two_sources_that_say_the_same_do_not_contradict_each_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    membership = Membership(Fleet(), lambda: 0.0, lambda _: None)
+    membership.report("config", [A])
+    membership.report("file", [A])
+    assert not [found for found in caplog.records if found.levelno >= logging.WARNING]
+
+
 def test_who_stays_keeps_what_is_known_of_it() -> None:
     fleet = Fleet()
     membership = Membership(fleet, lambda: 0.0, lambda _: None)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from cardan.instants import Monotonic
 
+from cardan_router.logs import NEWS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -14,13 +16,16 @@ if TYPE_CHECKING:
     from cardan.fleet import EndpointState, Fleet
 
 log = logging.getLogger(__name__)
+news = logging.getLogger(NEWS)
 
 
 class Membership:
     """Takes each source's list and updates the fleet when the sum changes.
 
     Where two sources name the same endpoint, the source that comes first in `order` wins: what an
-    operator wrote into the configuration beats what was found.
+    operator wrote into the configuration beats what was found. The same URL under two names would
+    be one engine that is believed to be two; only the first name is used. Either is a mistake in
+    what was written, and is said once.
     """
 
     def __init__(
@@ -34,6 +39,7 @@ class Membership:
         self._clock = clock
         self._on_change = on_change
         self._lists: dict[str, tuple[Endpoint, ...]] = dict.fromkeys(order, ())
+        self._complaints: set[str] = set()
 
     def report(self, source: str, endpoints: Iterable[Endpoint]) -> None:
         """A source says who exists; `KeyError` if there is no such source."""
@@ -41,14 +47,11 @@ class Membership:
         if fresh == self._lists[source]:
             return
         self._lists[source] = fresh
-        joined: dict[str, Endpoint] = {}
-        for listed in self._lists.values():
-            for endpoint in listed:
-                joined.setdefault(endpoint.id, endpoint)
+        joined = self._joined()
         before = dict(self._fleet.endpoints)
         gone = self._fleet.update(joined.values(), Monotonic(self._clock()))
         self._hold_back(before)
-        log.info(
+        news.info(
             "%d endpoints (%s): %d new, %d gone",
             len(joined),
             source,
@@ -56,6 +59,37 @@ class Membership:
             len(gone),
         )
         self._on_change(gone)
+
+    def _joined(self) -> dict[str, Endpoint]:
+        """All lists as one, and a line in the log for each contradiction that is new."""
+        joined: dict[str, Endpoint] = {}
+        sources: dict[str, str] = {}
+        name_of: dict[str, str] = {}
+        complaints: dict[str, int] = {}
+        for source, listed in self._lists.items():
+            for endpoint in listed:
+                known = joined.get(endpoint.id)
+                url = endpoint.url.lower()
+                if known is not None and known.url != endpoint.url:
+                    complaints[
+                        f"two endpoints are called {endpoint.id!r}: {known.url}"
+                        f" ({sources[endpoint.id]}) and {endpoint.url} ({source}); only the first"
+                        " is used"
+                    ] = logging.ERROR
+                elif known is None and url in name_of:
+                    complaints[
+                        f"{endpoint.url} is listed twice: as {name_of[url]!r}"
+                        f" ({sources[name_of[url]]}) and as {endpoint.id!r} ({source}); only the"
+                        " first is used"
+                    ] = logging.WARNING
+                elif known is None:
+                    joined[endpoint.id], sources[endpoint.id] = endpoint, source
+                    name_of[url] = endpoint.id
+        for complaint, level in complaints.items():
+            if complaint not in self._complaints:
+                news.log(level, "%s", complaint)
+        self._complaints = set(complaints)
+        return joined
 
     def _hold_back(self, before: dict[EndpointId, EndpointState]) -> None:
         """Nobody is asked before it has answered a probe, even if its models are known."""

@@ -230,7 +230,8 @@ CLIENTS = Spec("cardan_client_connections", Kind.GAUGE, "Open connections of cli
 FLEET_ENDPOINTS = Spec(
     "cardan_fleet_endpoints",
     Kind.GAUGE,
-    "Endpoints of a model that exist, and of these those that may be asked now.",
+    "Endpoints of a model: `all` that exist, and of these the `routable` ones: healthy, and not"
+    " draining. With none routable, /readyz stays 200 and requests wait or are answered 503.",
     ("model", "which"),
     merge="max",
 )

@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cardan.health import Verdict
 from cardan.instants import Monotonic
 
 from cardan_router.about import PYTHON, VERSION
+from cardan_router.standing import standing
 from cardan_router.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ class Present:
             return "joining"
         if state.draining:
             return "draining"
-        return state.health.verdict(self.now()).value
+        return standing(state, self.now()).value
 
     def _bind(self) -> None:
         each = self._each
@@ -103,11 +105,11 @@ class Present:
             yield (state.id, self.state_of(state)), 1
 
     def _fleet_sizes(self) -> Rows:
+        states = [(state, self.state_of(state)) for state in self._fleet.endpoints.values()]
         for model in self._fleet.models():
-            pool = self._fleet.pool(model, self.now())
-            if pool is not None:
-                yield (model, "all"), len(pool.members)
-                yield (model, "routable"), len(pool.routable)
+            words = [word for state, word in states if model in state.models]
+            yield (model, "all"), len(words)
+            yield (model, "routable"), words.count(Verdict.HEALTHY.value)
 
     def _saturation(self) -> float:
         limits = self._scheduler.admission

@@ -127,7 +127,7 @@ class _Chooser:
         if len(candidates) == 1:
             only = Reason.ONLY if len(eligible) == 1 else Reason.WARM
             return Decision(candidates[0], candidates, only, key, depth)
-        chosen, reason = self._select(candidates, matched, budget_s, rng)
+        chosen, reason = self._select(candidates, _own(matched, depth), budget_s, rng)
         if reason is Reason.HOPELESS and self._config.mode is Mode.SPILL:
             outside = self._spill(request, candidates, chosen, eligible, budget_s, now, rng)
             if outside is not None:
@@ -137,17 +137,20 @@ class _Chooser:
     def _select(
         self,
         candidates: tuple[Candidate, ...],
-        matched: list[int],
+        own: list[int],
         budget_s: float,
         rng: Random,
     ) -> tuple[Candidate, Reason]:
-        """The rule among the candidates; `matched` are the blocks each one holds."""
+        """The rule among the candidates; `own` are the blocks each one holds from the key on."""
         if self._config.mode is Mode.ORDERED:
             return _first_that_fits(candidates, budget_s)
-        most = max(matched)
-        if min(matched) == most:
+        most = max(own)
+        if min(own) == most:
             return _least(candidates, rng), Reason.TIE
-        warm = _least([c for c, held in zip(candidates, matched, strict=True) if held == most], rng)
+        if own.count(most) == 1:
+            warm = candidates[own.index(most)]
+        else:
+            warm = _least([c for c, held in zip(candidates, own, strict=True) if held == most], rng)
         if _fits(warm, budget_s):
             return warm, Reason.WARM
         if self._config.mode is Mode.PAPER:
@@ -188,6 +191,17 @@ class _Chooser:
             return None
         self._spills -= 1.0
         return best
+
+
+def _own(matched: list[int], depth: int) -> list[int]:
+    """Held blocks that count as affinity: from the key's last on.
+
+    Those before are hot: everybody who serves many of their prompts holds them. Counted as
+    affinity, they would starve an endpoint that has missed the first burst for ever.
+    """
+    if depth == 1:
+        return matched
+    return [max(0, held - depth + 1) for held in matched]
 
 
 def _fits(candidate: Candidate, budget_s: float) -> bool:

@@ -28,11 +28,14 @@ def test_dualmap_beats_policies_that_do_not_look_at_prompts(baseline: AnyPolicy)
     assert ours.hit_ratio() > theirs.hit_ratio() + 0.1
 
 
-def test_one_system_prompt_for_all_does_not_make_two_endpoints_hot() -> None:
-    result = play(DualMap(), EIGHT, 25.0)
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_one_system_prompt_for_all_neither_makes_an_endpoint_hot_nor_starves_one(seed: int) -> None:
+    """One that missed the first burst does not hold the system prompt: it must not matter."""
+    arrivals = conversations(2000, 25.0, seed=seed)
+    result = Play(DualMap(), EIGHT, slo_s=SLO_S, seed=1).run(arrivals)
     served = [engine.served for engine in result.engines.values()]
     assert max(served) < 1.5 * 2000 / 8
-    assert min(served) > 0.5 * 2000 / 8  # keys fall by chance: 0.57 to 0.7 over seeds and ties
+    assert min(served) > 0.5 * 2000 / 8
 
 
 def test_past_saturation_sticking_keeps_what_the_papers_rule_gives_up() -> None:

@@ -1,7 +1,8 @@
-"""Writes docs/reference/configuration.md and metrics.md from the code; `--check` fails if stale.
+"""Writes three pages of docs/reference from the code; `--check` fails if one is stale.
 
 The configuration page is made of the config structs (docstrings, types, bounds, defaults), the
-metrics page of the metric list: neither can tell what the code does not do.
+metrics page of the metric list, receipts and outcomes of the legend that the status page shows:
+none can tell what the code does not do.
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ import argparse
 import sys
 from inspect import cleandoc
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from cardan.endpoint import Endpoint
+from cardan.ledger import Outcome
 from cardan_router import flags
 from cardan_router.config import FIXED, Config
 from cardan_router.config_file import dump
-from cardan_router.telemetry import metrics
+from cardan_router.telemetry import legend, metrics
 from msgspec import inspect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).parents[1]
 NOTE = "<!-- Written by tools/gen_config_reference.py: change the code, not this page. -->"
@@ -65,12 +71,52 @@ largest) and *each* (one series a worker, with a label `worker`).
 """
 
 
+WORDS_HEAD = f"""# Receipts and outcomes
+
+{NOTE}
+
+## Reasons: why a request went there
+
+In receipts, in the access log, on `/ui` and as the label of `cardan_decisions_total`. What a
+candidate is and how it is chosen: [Routing](../explanation/routing.md).
+
+{{reasons}}
+
+## Outcomes: what became of it
+
+Every request has exactly one. The label of `cardan_requests_total`, and a field of the access log.
+
+{{outcomes}}
+
+{{fine}} are answered, or wrong or given up by the client; alert on all others.
+
+## The route receipt
+
+With the request header `x-cardan-explain: 1` the answer has a header `x-cardan-explain` with one
+JSON object. No answer holds an engine's address: an endpoint without a name is called `endpoint-`
+and eight digits of the hash of its URL, the same in every replica. `/ui` shows which is which; give
+endpoints names (`name:` in the configuration) to read them in receipts.
+
+{{receipt}}
+
+## The access log
+
+One JSON object a line (`log.access`).
+
+{{access_log}}
+"""
+
+
 def main() -> int:
     """Write the pages, or compare them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     check = parser.parse_args().check
-    pages = {"configuration.md": configuration_page(), "metrics.md": metrics_page()}
+    pages = {
+        "configuration.md": configuration_page(),
+        "metrics.md": metrics_page(),
+        "receipts-and-outcomes.md": words_page(),
+    }
     status = 0
     for name, page in pages.items():
         path = ROOT / "docs/reference" / name
@@ -110,6 +156,25 @@ def metrics_page() -> str:
             edges = ", ".join(f"{edge:g}" for edge in spec.buckets)
             buckets.append(f"| `{spec.name}` | {edges} |")
     return METRICS_HEAD + "\n".join([*rows, *buckets]) + "\n"
+
+
+def words_page() -> str:
+    """What the words in receipts, metrics and the access log mean."""
+
+    def table(title: str, rows: Mapping[str, str]) -> str:
+        lines = [f"| `{word}` | {text} |" for word, text in rows.items()]
+        return "\n".join([f"| {title} | |", "|---|---|", *lines])
+
+    reasons = {str(reason.value): text for reason, text in legend.REASONS.items()}
+    outcomes = {str(outcome.value): text for outcome, text in legend.OUTCOMES.items()}
+    fine = ", ".join(f"`{o.value}`" for o in Outcome if o in legend.CLIENTS_OWN)
+    return (
+        WORDS_HEAD.replace("{reasons}", table("reason", reasons))
+        .replace("{outcomes}", table("outcome", outcomes))
+        .replace("{fine}", fine)
+        .replace("{receipt}", table("field", legend.RECEIPT))
+        .replace("{access_log}", table("field", legend.ACCESS_LOG))
+    )
 
 
 def _flags() -> str:

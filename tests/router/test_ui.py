@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cardan.decision import Reason
+from cardan.ledger import Outcome
+from cardan_router.telemetry import legend
+from cardan_router.telemetry.legend import ACCESS_LOG
 from cardan_router.ui import asset
 from cardan_router.ui.pages import CSP, HEADERS
 
-from tests.router.test_app import MODEL, ask
-from tests.system.processes import Processes, get_json, processes
+from tests.router.test_app import MODEL, ask, metric
+from tests.system.processes import Processes, get_json, processes, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,10 +107,47 @@ def test_the_document_says_what_happened(url: str) -> None:
     assert by_state["healthy"]["requests"] == 3
     assert by_state["healthy"]["engine"] == "vllm"
     assert by_state["joining"]["scrape_age_s"] is None
+    assert by_state["healthy"]["public_name"] == ask(url)["endpoint"]  # as receipts call it
+    assert state["endpoints_healthy"] == 1
+    assert state["models_unserved"] == []
     for receipt in state["receipts"]:
+        assert set(receipt) - {"at"} == set(ACCESS_LOG) - {"time", "tenant", "path", "code"}
         assert receipt["outcome"] == "ok"
         assert receipt["predicted_ttft_s"] > 0
         assert "tenant" not in receipt
+
+
+def test_every_word_of_a_receipt_is_explained() -> None:
+    assert set(legend.REASONS) == set(Reason)
+    assert set(legend.OUTCOMES) == set(Outcome)
+    assert {"shed", "engine-error"} <= set(legend.UNSERVED)
+    assert not {"ok", "client-left", "client-error", "invalid"} & set(legend.UNSERVED)
+
+
+@pytest.mark.slow
+def test_every_field_of_a_receipt_is_explained(url: str) -> None:
+    assert list(ask(url)) == list(legend.RECEIPT)
+
+
+@pytest.mark.slow
+def test_a_gateway_that_is_ready_says_when_nobody_is_healthy(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with processes(tmp_path_factory.mktemp("outage")) as alone:
+        engine = alone.engines(1, "--model", MODEL)[0]
+        router = alone.router([engine])
+        engine.kill()
+
+        def state() -> Any:
+            return get_json(f"{router.url}/ui/state.json")
+
+        until(lambda: state()["endpoints_healthy"] == 0, "the engine to be missed")
+        assert state()["ready"] is True
+        assert state()["models_unserved"] == [MODEL]
+        assert metric(router.url, r'cardan_fleet_endpoints\{model="[^"]+",which="routable"\}') == 0
+        assert metric(router.url, r'cardan_fleet_endpoints\{model="[^"]+",which="all"\}') == 1
+        until(lambda: "no endpoint is healthy" in router.output(), "the log to say so")
+        assert router.output().count("is down") == 1
 
 
 @pytest.mark.slow
@@ -161,4 +202,4 @@ def test_a_browser_without_a_key_is_asked_for_one(group: Processes, tmp_path: Pa
     seen = browse(f"{router.url}/ui", tmp_path / "profile")
     assert "key wanted" in seen.stdout
     assert '<form id="login">' in seen.stdout
-    assert "healthy" not in seen.stdout
+    assert re.search(r"<td[^>]*>", seen.stdout) is None

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cardan_router.telemetry import metrics
+from cardan.health import Verdict
+
+from cardan_router.receipts import public_name
+from cardan_router.telemetry import legend, metrics
 from cardan_router.telemetry.exposition import merge
 
 if TYPE_CHECKING:
@@ -51,9 +54,19 @@ def page_state(
             or [0] * (len(metrics.TTFT_BUCKETS_S) + 1),
         },
         "endpoints_total": len(states),
+        "endpoints_healthy": sum(word == Verdict.HEALTHY for _, word in states),
+        "models_unserved": _unserved(states),
+        "legend": legend.document(),
         "endpoints": [_endpoint(state, word, read) for state, word in states[:MAX_ENDPOINTS]],
         "receipts": list(receipts),
     }
+
+
+def _unserved(states: Sequence[tuple[EndpointState, str]]) -> list[str]:
+    """Models of the fleet that no healthy endpoint serves."""
+    known = {model for state, _ in states for model in state.models}
+    served = {model for state, word in states if word == Verdict.HEALTHY for model in state.models}
+    return sorted(known - served)
 
 
 class _Reader:
@@ -92,6 +105,7 @@ def _endpoint(state: EndpointState, word: str, read: _Reader) -> dict[str, Any]:
 
     return {
         "name": state.id,
+        "public_name": public_name(state),
         "engine": state.engine.value,
         "models": sorted(state.models),
         "state": word,

@@ -91,19 +91,25 @@ function bar(value, top, label) {
 
 function row(cells) {
   const tr = element("tr");
-  for (const [content, className] of cells) {
+  for (const [content, className, title] of cells) {
     const td = element("td", undefined, className);
     if (content instanceof Node) td.append(content); else td.textContent = content;
-    if (className === "id") td.title = td.textContent;
+    if (title || className === "id") td.title = title || td.textContent;
     tr.append(td);
   }
   return tr;
 }
 
+function endpointName(e) {
+  const box = element("div", short(e.name));
+  if (e.public_name !== e.name) box.append(element("small", e.public_name));
+  return box;
+}
+
 function drawEndpoints(state) {
   const top = Math.max(8, ...state.endpoints.map((e) => e.in_flight));
   $("endpoints").tBodies[0].replaceChildren(...state.endpoints.map((e) => row([
-    [short(e.name), "id"],
+    [endpointName(e), "id", e.name],
     [element("span", e.state, `dot ${e.state}`)],
     [e.engine],
     [bar(e.in_flight, top, count(e.in_flight))],
@@ -117,35 +123,56 @@ function drawEndpoints(state) {
   ])));
   $("endpoints").hidden = !state.endpoints.length;
   $("none").hidden = state.endpoints.length > 0;
+  $("aliases").hidden = state.endpoints.every((e) => e.public_name === e.name);
   $("more").hidden = state.endpoints_total <= state.endpoints.length;
   text("more", `The first ${state.endpoints.length} of ${count(state.endpoints_total)}.`);
 }
 
 function drawReceipts(state) {
   $("receipts").tBodies[0].replaceChildren(...state.receipts.map((r) => {
-    const good = r.outcome === "ok";
+    const { reasons, outcomes, unserved } = state.legend, tries = r.attempts > 1 ? ` (${r.attempts} tries)` : "";
+    const look = r.outcome === "ok" ? "" : unserved.includes(r.outcome) ? "bad" : "muted";
     return row([
       [new Date(r.at * 1000).toLocaleTimeString("en-GB")],
       [r.request_id, "id"],
       [r.endpoint ? short(r.endpoint) : "–", "id"],
-      [r.reason || "–"],
+      [r.reason || "–", "", reasons[r.reason]],
       [seconds(r.ttft_s), "n"],
       [seconds(r.predicted_ttft_s), "n muted"],
       [count(r.cached_tokens), "n"],
       [count(r.predicted_cached_tokens), "n muted"],
-      [element("span", r.attempts > 1 ? `${r.outcome} (${r.attempts} tries)` : r.outcome, good ? "" : "bad")],
+      [element("span", r.outcome + tries, look), "", outcomes[r.outcome]],
     ]);
   }));
   $("receipts").hidden = !state.receipts.length;
   $("quiet").hidden = state.receipts.length > 0;
 }
 
-function drawBars(id, counts) {
+function drawLegend(words) {
+  if ($("legend").childElementCount) return; // it never changes, and may be open
+  const all = [...Object.entries(words.reasons), ...Object.entries(words.outcomes)];
+  $("legend").replaceChildren(...all.flatMap(([word, text]) => [element("dt", word), element("dd", text)]));
+}
+
+// What "ready" does not say: the gateway takes requests, and there is nobody to send them to.
+function drawOutage(state) {
+  const models = state.models_unserved;
+  let words = "";
+  if (!state.endpoints_total) words = "no endpoint is known";
+  else if (!state.endpoints_healthy) words = `none of ${count(state.endpoints_total)} endpoints is healthy: requests wait, or get a 503`;
+  else if (models.length) words = `no healthy endpoint serves ${models.join(", ")}`;
+  text("outage", words);
+  $("outage").hidden = !words;
+}
+
+function drawBars(id, counts, words) {
   const rows = Object.entries(counts).sort((a, b) => b[1] - a[1]), all = sum(counts);
   $(id).replaceChildren(...rows.flatMap(([name, value]) => {
     const dd = element("dd");
     dd.append(bar(value, all, `${count(value)} (${percent(value / all)})`));
-    return [element("dt", name), dd];
+    const dt = element("dt", name);
+    dt.title = words[name] || "";
+    return [dt, dd];
   }));
 }
 
@@ -159,19 +186,29 @@ function draw(state) {
   text("hits", percent(now.hits));
   text("flight", state.queued ? `${count(now.flight)} + ${count(state.queued)} queued` : count(now.flight));
   const all = sum(state.outcomes);
-  const good = (state.outcomes.ok || 0) + (state.outcomes["client-left"] || 0);
-  text("errors", count(all - good));
-  text("errors-note", `of ${count(all)} since the start`);
+  const unserved = state.legend.unserved.reduce((a, outcome) => a + (state.outcomes[outcome] || 0), 0);
+  text("errors", count(unserved));
+  text("errors-note", `of ${count(all)} since the start, not counting clients' own mistakes`);
   line("rate-line", [series.map((s) => s.rate)]);
   line("ttft-line", [series.map((s) => s.p50), series.map((s) => s.p95)]);
   line("hits-line", [series.map((s) => s.hits)]);
   line("flight-line", [series.map((s) => s.flight)]);
   drawEndpoints(state);
   drawReceipts(state);
-  drawBars("reasons", state.reasons);
-  drawBars("outcomes", state.outcomes);
+  drawOutage(state);
+  drawBars("reasons", state.reasons, state.legend.reasons);
+  drawBars("outcomes", state.outcomes, state.legend.outcomes);
+  drawLegend(state.legend);
   const workers = state.workers > 1 ? `, ${state.workers} workers` : "";
   text("foot", `cardan ${state.version}${workers} · up ${Math.floor(state.uptime_s / 60)} min`);
+}
+
+// Nothing of what was shown may stay for who has no key (any more).
+function blank() {
+  $("main").className = "blank";
+  for (const id of ["policy", "models", "foot"]) text(id, "");
+  $("outage").hidden = true;
+  history.length = 0;
 }
 
 function health(ok, words) {
@@ -188,6 +225,7 @@ async function poll() {
     });
     $("login").hidden = answer.status !== 401;
     if (answer.status === 401) {
+      blank();
       text("login-error", key ? "This is not an administrator's key." : "");
       health(false, "key wanted");
     } else if (!answer.ok) {

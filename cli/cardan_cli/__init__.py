@@ -7,8 +7,12 @@ starts without the simulator's dependencies, and a missing extra is a sentence, 
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 
 class Subcommand(NamedTuple):
@@ -62,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"cardan: unknown command {args[0]!r}\n\n{usage()}\n")
         return 2
     try:
-        module = importlib.import_module(sub.module)
+        module = _load(sub.module)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] in (
             "cardan",
@@ -74,5 +78,24 @@ def main(argv: list[str] | None = None) -> int:
             f"cardan {args[0]}: {error.name} is not installed; pip install 'cardan[{sub.extra}]'\n"
         )
         return 2
-    status = module.main(args[1:])
+    try:
+        status = module.main(args[1:])
+    except KeyboardInterrupt:  # before, or after, the subcommand takes signals itself
+        return 130
     return status if isinstance(status, int) else 0
+
+
+def _load(module: str) -> ModuleType:
+    """Import a shell. Ctrl-C meanwhile ends the process at once, as it ends any other program.
+
+    As an exception it would be a traceback of whatever was just imported, and in the middle of a C
+    extension's start it crashed the interpreter.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is not signal.default_int_handler:
+        return importlib.import_module(module)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return importlib.import_module(module)
+    finally:
+        signal.signal(signal.SIGINT, handler)

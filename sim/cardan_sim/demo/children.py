@@ -1,8 +1,9 @@
 """Child processes that never outlive us and never die in silence.
 
 A child is started in a session of its own, so that Ctrl-C on the terminal reaches the demo
-alone and the demo ends its children in order. Its last lines are kept, to be shown when it ends
-before it should.
+alone and the demo ends its children in order. Its standard input is a pipe that we hold: should we
+be killed, it ends by itself (`leash`). Its last lines are kept, to be shown when it ends before it
+should.
 """
 
 from __future__ import annotations
@@ -100,9 +101,9 @@ async def start_child(name: str, arguments: Sequence[str]) -> Child:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "cardan_cli",
+        "cardan_sim.demo.leash",
         *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,

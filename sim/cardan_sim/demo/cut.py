@@ -12,7 +12,6 @@ slice; its lines are the published ones, byte for byte.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import hashlib
 import sys
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+
+from cardan_sim.arguments import Parser
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -63,7 +64,7 @@ def cut(source: Path) -> bytes:
 
 def main(argv: list[str] | None = None) -> int:
     """Write the slice next to the demo."""
-    parser = argparse.ArgumentParser(prog="python -m cardan_sim.demo.cut", description=cut.__doc__)
+    parser = Parser(prog="python -m cardan_sim.demo.cut", description=cut.__doc__)
     parser.add_argument("trace", type=Path, help="Mooncake's conversation_trace.jsonl.gz")
     packed = cut(parser.parse_args(argv).trace)
     SLICE.write_bytes(packed)

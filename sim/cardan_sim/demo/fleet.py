@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
-from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import aiohttp
@@ -37,7 +34,6 @@ class Fleet:
         self._policy = policy
         self._listen = listen
         self._children: list[Child] = []
-        self._stack = AsyncExitStack()
 
     async def start(self) -> None:
         """Start everything and wait until the gateway is ready. Raises ChildError.
@@ -88,9 +84,16 @@ class Fleet:
         await self._until_ready()
 
     async def _spawn(self, name: str, arguments: list[str]) -> Child:
-        child = await start_child(name, arguments)
-        self._children.append(child)
-        return child
+        """Start a child. A start is brought to its end also when we are cancelled meanwhile.
+
+        Its process may exist already, and must be among those that are ended.
+        """
+        starting = asyncio.create_task(start_child(name, arguments))
+        try:
+            await asyncio.shield(starting)
+        finally:
+            self._children.append(await starting)
+        return starting.result()
 
     def _engine_arguments(self) -> list[str]:
         setting = self._setting
@@ -104,12 +107,9 @@ class Fleet:
 
     def _gateway_arguments(self, endpoints: list[dict[str, str]]) -> list[str]:
         """Endpoints go by names, which make routing the same on whatever ports they got."""
-        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="cardan-demo-")))
-        config = folder / "gateway.yaml"
-        config.write_text(json.dumps({"endpoints": endpoints}), encoding="utf-8")
         return [
             "router",
-            f"--config={config}",
+            f"--set=endpoints={json.dumps(endpoints)}",
             f"--listen={self._listen}",
             f"--policy={self._policy}",
             f"--slo-ttft-ms={1000 * self._setting.slo_ttft_s:g}",
@@ -136,7 +136,6 @@ class Fleet:
         finally:
             for child in self._children:
                 child.kill()
-            await self._stack.aclose()
 
 
 async def _answers(session: aiohttp.ClientSession, url: str) -> bool:

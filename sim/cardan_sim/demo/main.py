@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import signal
@@ -15,17 +14,21 @@ import uvloop
 from cardan.policies import policy_names
 from rich.console import Console
 
+from cardan_sim.arguments import Parser, count, positive
 from cardan_sim.demo.children import ChildError
+from cardan_sim.demo.cut import REQUESTS
 from cardan_sim.demo.fleet import Fleet
 from cardan_sim.demo.setting import BASELINE, OURS, Setting, display_name, load_slice, replay_of
 from cardan_sim.demo.story import tell
+from cardan_sim.outputs import OutputError, check_outputs, write_output
 from cardan_sim.replay.figures import SCHEMA, Figures
-from cardan_sim.replay.main import count, positive
 from cardan_sim.replay.page import render_page
 from cardan_sim.replay.session import run_replay
 from cardan_sim.replay.table import figures_table, notes
 
 if TYPE_CHECKING:
+    import argparse
+
     from cardan_sim.traces import TraceRequest
 
 TITLE: Final = "Cardan demo: one workload, one fleet, several policies"
@@ -42,7 +45,7 @@ class DemoFigures(msgspec.Struct, frozen=True, kw_only=True):
 def build_parser() -> argparse.ArgumentParser:
     """Every option of the command."""
     default = Setting()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="cardan demo",
         description="Start simulated engines and the gateway on this machine, send a slice of a "
         "real trace through them under each policy, and compare.",
@@ -57,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for flag, kind, value, metavar, what in (
         ("--engines", count, default.engines, "N", "simulated engines"),
-        ("--requests", count, default.requests, "N", "requests of the slice"),
+        ("--requests", count, default.requests, "N", "requests of the slice, from its first"),
         ("--rate", positive, default.rate_rps, "R", "requests a second"),
         ("--slo-ttft", positive, default.slo_ttft_s, "S", "seconds to the first token in time"),
     ):
@@ -77,23 +80,36 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; 1 when it could not, 128 + N when signal N ended it before its report."""
+    """Run the command.
+
+    The status is 1 when it could not, 2 for a wrong call, 128 + N when signal N ended it before its
+    report.
+    """
     args = build_parser().parse_args(argv)
     try:
+        check_outputs([args.json, args.html])
+    except OutputError as error:
+        sys.stderr.write(f"cardan demo: {error}\n")
+        return 2
+    try:
         return uvloop.run(_until_signalled(Demo(args)))
-    except (ChildError, OSError) as error:
+    except (ChildError, OutputError, OSError) as error:
         sys.stderr.write(f"cardan demo: {error}\n")
         return 1
 
 
 async def _until_signalled(demo: Demo) -> int:
-    """Run the demo; a signal cancels it, and on its way out it ends every child."""
+    """Run the demo; the first signal cancels it, and on its way out it ends every child.
+
+    Later signals change nothing: children that do not end are killed after a few seconds anyway.
+    """
     running = asyncio.create_task(demo.run())
     received: list[int] = []
 
     def interrupt(number: int) -> None:
         received.append(number)
-        running.cancel()
+        if len(received) == 1:
+            running.cancel()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -117,7 +133,7 @@ class Demo:
         self._policies: list[str] = args.policy or [BASELINE, OURS]
         self._setting = Setting(
             engines=args.engines,
-            requests=args.requests,
+            requests=min(args.requests, REQUESTS),
             rate_rps=args.rate,
             slo_ttft_s=args.slo_ttft,
         )
@@ -132,6 +148,12 @@ class Demo:
     async def run(self) -> int:
         """Every policy in turn, then the comparison; with `--keep` the last fleet stays."""
         requests = load_slice(self._setting)
+        if self._args.requests > REQUESTS:
+            self._console.print(
+                f"The slice has {REQUESTS} requests, not {self._args.requests:,}: "
+                "all of it is sent.",
+                highlight=False,
+            )
         self._console.print(self._setting.in_words(), highlight=False)
         for policy in self._policies[:-1]:
             async with await self._fleet(policy) as fleet:
@@ -186,9 +208,9 @@ class Demo:
                 console.print(sentence, markup=False, highlight=False)
         if self._args.json is not None:
             figures = DemoFigures(schema=SCHEMA, setting=self._setting, runs=runs)
-            self._args.json.write_bytes(msgspec.json.format(msgspec.json.encode(figures)))
+            write_output(self._args.json, msgspec.json.format(msgspec.json.encode(figures)))
         if self._args.html is not None:
-            self._args.html.write_text(render_page(TITLE, runs), encoding="utf-8")
+            write_output(self._args.html, render_page(TITLE, runs))
 
     async def _keep(self, fleet: Fleet) -> None:
         """Tell how to use what still runs, until a signal comes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Final, Self
 
@@ -65,7 +66,7 @@ class ReplayClient:
                     raise EndpointUnusableError(f"{url} answered {response.status}")
             return str(orjson.loads(listing)["data"][0]["id"])
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise EndpointUnusableError(f"{url}: {str(error) or 'timed out'}") from error
+            raise EndpointUnusableError(f"{url}: {in_words(error)}") from error
         except (orjson.JSONDecodeError, LookupError, TypeError) as error:
             raise EndpointUnusableError(f"{url} names no model: give --model") from error
 
@@ -116,6 +117,28 @@ class ReplayClient:
                 if waiting and sample.first_s is not None:
                     on_first()
             return reader.end()
+
+
+def in_words(error: aiohttp.ClientError | TimeoutError) -> str:
+    """Why there was no answer, for somebody who mistyped an address or forgot to start a server."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return "no such host"
+        case aiohttp.ClientConnectorCertificateError():
+            return f"its TLS certificate is not trusted ({error.certificate_error})"
+        case aiohttp.ClientSSLError():
+            return "it does not speak TLS: is the scheme http://?"
+        case aiohttp.ClientConnectorError(os_error=ConnectionRefusedError()):
+            return "nothing listens there (connection refused)"
+        case aiohttp.ClientConnectorError():
+            return f"cannot connect: {os.strerror(error.errno) if error.errno else error.os_error}"
+        case aiohttp.ServerDisconnectedError():
+            return "it closed the connection without an answer"
+        case aiohttp.ClientResponseError():
+            return "what answers there does not speak HTTP"
+        case TimeoutError():
+            return "it did not answer in time"
+    return str(error)
 
 
 def endpoint_of(receipt: str | None) -> str | None:

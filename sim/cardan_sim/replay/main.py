@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import math
 import signal
 import sys
 from pathlib import Path
@@ -12,8 +10,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import uvloop
+from msgspec.structs import replace
 from rich.console import Console
 
+from cardan_sim.arguments import Parser, count, http_url, positive
+from cardan_sim.outputs import OutputError, check_outputs, write_output
 from cardan_sim.replay.client import EndpointUnusableError
 from cardan_sim.replay.figures import FiguresError, read_figures, to_json
 from cardan_sim.replay.page import render_page
@@ -24,30 +25,15 @@ from cardan_sim.traces import FORMATS, TraceError, TraceRequest, read_trace
 from cardan_sim.traces.read import DEFAULT_BLOCK_TOKENS
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from cardan_sim.replay.figures import Figures
 
 
-def positive(text: str) -> float:
-    """A finite number over zero, for argparse."""
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not over zero")
-    return value
-
-
-def count(text: str) -> int:
-    """A whole number over zero, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Every option of the command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="cardan replay",
         description="Send a recorded workload to an OpenAI endpoint, open loop, and measure it.",
     )
@@ -131,12 +117,17 @@ def _add_load_options(parser: argparse.ArgumentParser) -> None:
 def _add_endpoint_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the endpoint")
     group.add_argument(
-        "--endpoint", default="http://127.0.0.1:8080", metavar="URL", help="default: %(default)s"
+        "--endpoint",
+        type=http_url,
+        default="http://127.0.0.1:8080",
+        metavar="URL",
+        help="default: %(default)s",
     )
     group.add_argument("--model", help="default: the first one the endpoint lists")
     group.add_argument("--api-key", metavar="KEY")
     group.add_argument(
         "--engine-url",
+        type=http_url,
         action="append",
         default=[],
         metavar="URL",
@@ -152,26 +143,42 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; 1 when nothing succeeded, 130 when it was interrupted."""
+    """Run the command.
+
+    The status is 1 when nothing succeeded, 2 for a wrong call, 130 when it was interrupted.
+    """
     parser = build_parser()
     args = parser.parse_args(argv)
     if (args.trace is None) == (args.compare is None):
         parser.error("give a trace file, or --compare with files written by --json")
     try:
-        return _compare(args) if args.compare else _replay(args)
-    except (TraceError, ScheduleError, EndpointUnusableError, FiguresError) as error:
+        check_outputs([args.json, args.html])
+    except OutputError as error:
         sys.stderr.write(f"cardan replay: {error}\n")
-    except OSError as error:
-        sys.stderr.write(f"cardan replay: {error.filename or ''}: {error.strerror or error}\n")
-    return 1
+        return 2
+    try:
+        return _compare(args) if args.compare else _replay(args)
+    except (TraceError, ScheduleError, EndpointUnusableError, FiguresError, OutputError) as error:
+        sys.stderr.write(f"cardan replay: {error}\n")
+        return 1
 
 
 def _compare(args: argparse.Namespace) -> int:
-    runs = [read_figures(path) for path in args.compare]
+    runs = _told_apart(args.compare, [read_figures(path) for path in args.compare])
     report(runs, Console())
     if args.html is not None:
-        args.html.write_text(render_page(args.label or "Replays compared", runs), encoding="utf-8")
+        write_output(args.html, render_page(args.label or "Replays compared", runs))
     return 0
+
+
+def _told_apart(paths: Sequence[Path], runs: Sequence[Figures]) -> list[Figures]:
+    """Runs of one trace without `--label` have one name; then their files name them."""
+    if len({run.settings.label for run in runs}) == len(runs):
+        return list(runs)
+    return [
+        replace(run, settings=replace(run.settings, label=path.stem))
+        for path, run in zip(paths, runs, strict=True)
+    ]
 
 
 def _replay(args: argparse.Namespace) -> int:
@@ -179,9 +186,9 @@ def _replay(args: argparse.Namespace) -> int:
     figures = uvloop.run(_until_signalled(replay_of(args), stop))
     report([figures], Console())
     if args.json is not None:
-        args.json.write_bytes(to_json(figures))
+        write_output(args.json, to_json(figures))
     if args.html is not None:
-        args.html.write_text(render_page(figures.settings.label, [figures]), encoding="utf-8")
+        write_output(args.html, render_page(figures.settings.label, [figures]))
     if not figures.succeeded:
         return 1
     return 130 if stop.is_set() else 0

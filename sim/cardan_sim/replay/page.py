@@ -21,18 +21,33 @@ _STYLE: Final = """
   --s5: #ee7f99; } }
 body { background: var(--paper); color: var(--ink); margin: 2rem auto; max-width: 76rem;
   padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif; }
+* { box-sizing: border-box; }
 h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
 p.what { color: var(--soft); margin: .2rem 0 1.2rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; }
 th, td { padding: .25rem .8rem; border-bottom: 1px solid var(--grid); text-align: right; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: pre; }
 ul.notes { color: var(--soft); padding-left: 1.2rem; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem; }
-svg { width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 12px; }
-svg text.title { fill: var(--ink); font-size: 14px; font-weight: 600; }
+.plots { display: grid; gap: 1.5rem 1rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(28rem, 100%), 1fr)); }
+figure { margin: 0; } figcaption { font-weight: 600; margin-bottom: .3rem; }
+ul.legend { list-style: none; margin: 0; padding: 0; font-weight: 400; font-size: .85rem; }
+ul.legend li { display: inline-block; margin-right: 1.2rem; }
+ul.legend i { display: inline-block; width: .7rem; height: .7rem; margin-right: .35rem; }
+p.note { color: var(--soft); font-size: .85rem; margin: .2rem 0 0; }
+svg { display: block; width: 100%; height: auto; }
+svg text { fill: var(--soft); font-size: 13px; }
 svg .grid { stroke: var(--grid); } svg .mark { stroke: var(--soft); stroke-dasharray: 4 3; }
 svg polyline { fill: none; stroke-width: 2; stroke-linejoin: round; }
+@media (max-width: 40rem) { body { margin: 1rem auto; } svg text { font-size: 17px; }
+  table { font-size: .85rem; } th, td { padding: .25rem .4rem; } }
 """
+
+_ITL_NOTE: Final = (
+    "Tokens that came in one read of the socket have no gap between them; they are the wall at the "
+    "left edge."
+)
 
 
 def render_page(title: str, runs: Sequence[Figures]) -> str:
@@ -69,9 +84,9 @@ def _figure_rows(runs: Sequence[Figures]) -> Iterable[list[str]]:
 
 
 def _html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["<table><thead>", _row("th", head), "</thead><tbody>"]
+    lines = ['<div class="wide"><table><thead>', _row("th", head), "</thead><tbody>"]
     lines += [_row("td", row) for row in rows]
-    return "".join([*lines, "</tbody></table>"])
+    return "".join([*lines, "</tbody></table></div>"])
 
 
 def _row(tag: str, cells: Sequence[str]) -> str:
@@ -118,6 +133,9 @@ def _plots(runs: Sequence[Figures]) -> list[str]:
             itl,
             x_log=True,
             y_max=100,
+            note=_ITL_NOTE
+            if any(run.itl_s and not run.itl_s.quantiles_s[0] for run in runs)
+            else "",
         ),
     ]
 

@@ -1,5 +1,9 @@
 """Line and bar charts as inline SVG: no script, no font, no file but the page they stand in.
 
+A chart is a <figure>: its title and legend are text of the page, which wraps as the page does, and
+the drawing below them is scaled. On a phone that is by two thirds, so the page makes letters there
+half as large again; labels keep the distance that such letters need.
+
 Colours are CSS variables (`--s0`, `--s1`, … for the series, `--ink`, `--grid`), so the page
 decides about light and dark. Sizes are in SVG user units, one to a CSS pixel at full width.
 """
@@ -15,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 WIDTH: Final = 560
-HEIGHT: Final = 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 44, 46
+HEIGHT: Final = 280
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 22, 12, 56
 _PLOT_WIDTH: Final = WIDTH - _LEFT - _RIGHT
 _PLOT_HEIGHT: Final = HEIGHT - _TOP - _BOTTOM
 _TICKS: Final = 6
@@ -25,8 +29,8 @@ SERIES_COLOURS: Final = 6
 _NOTHING: Final = 1e-12
 # Four decades on a logarithmic axis: what is smaller is drawn at its edge.
 _LOG_SPAN: Final = 1e4
-# Twelve-unit text is about seven units a letter; there are no font metrics here.
-_LETTER: Final = 7
+# The largest letters the page sets are 17 units high and about nine wide; no font metrics here.
+_LETTER: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ def line_chart(
     x_log: bool = False,
     y_max: float | None = None,
     mark: Mark | None = None,
+    note: str = "",
 ) -> str:
     """A chart of lines over a shared x axis. Empty series are left out of it."""
     drawn = [s for s in series if s.points]
@@ -110,14 +115,13 @@ def line_chart(
     top = y_max if y_max is not None else _above(ys)
     y_axis = Axis(0.0, top, _TOP + _PLOT_HEIGHT, -_PLOT_HEIGHT)
     parts = [
-        *_frame(title, x_label, y_label),
+        *_frame(x_label, y_label),
         *_y_grid(y_axis),
         *_x_grid(x_axis),
         *(_mark(mark, x_axis) if mark else ()),
         *(_polyline(s, index, x_axis, y_axis) for index, s in enumerate(drawn)),
-        *_legend([s.label for s in drawn]),
     ]
-    return _svg(title, parts)
+    return _figure(title, [s.label for s in drawn], parts, note)
 
 
 def bar_chart(
@@ -128,15 +132,14 @@ def bar_chart(
     y_axis = Axis(0.0, top, _TOP + _PLOT_HEIGHT, -_PLOT_HEIGHT)
     slot = _PLOT_WIDTH / max(1, len(groups))
     width = 0.8 * slot / max(1, len(series))
-    parts = [*_frame(title, "", y_label), *_y_grid(y_axis)]
+    parts = [*_frame("", y_label), *_y_grid(y_axis)]
     for column, name in enumerate(groups):
         left = _LEFT + slot * (column + 0.1)
         for index, (label, values) in enumerate(series):
             text = f"{name}, {label}: {number(values[column])}"
             parts.append(_bar(left + index * width, width, y_axis, values[column], index, text))
         parts.append(_group_label(left + 0.4 * slot, name, slot))
-    parts += _legend([label for label, _ in series])
-    return _svg(title, parts)
+    return _figure(title, [label for label, _ in series], parts)
 
 
 def _x_axis(xs: Sequence[float], *, log: bool) -> Axis:
@@ -154,11 +157,13 @@ def _above(values: Sequence[float]) -> float:
     return highest * 1.05 if highest > _NOTHING else 1.0
 
 
-def _svg(title: str, parts: Sequence[str]) -> str:
+def _figure(title: str, labels: Sequence[str], parts: Sequence[str], note: str = "") -> str:
     body = "\n".join(parts)
+    below = f'<p class="note">{escape(note)}</p>' if note else ""
     return (
+        f"<figure><figcaption>{escape(title)}{_legend(labels)}</figcaption>\n"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">\n'
-        f"{body}\n</svg>"
+        f"{body}\n</svg>{below}</figure>"
     )
 
 
@@ -167,11 +172,10 @@ def _text(x: float, y: float, text: str, anchor: str = "start", extra: str = "")
     return f"<text {place}{extra}>{escape(text)}</text>"
 
 
-def _frame(title: str, x_label: str, y_label: str) -> list[str]:
+def _frame(x_label: str, y_label: str) -> list[str]:
     middle = _TOP + _PLOT_HEIGHT / 2
     turned = f' transform="rotate(-90 14 {middle:.1f})"'
     return [
-        _text(_LEFT, 16, title, extra=' class="title"'),
         _text(_LEFT + _PLOT_WIDTH / 2, HEIGHT - 8, x_label, "middle"),
         _text(14, middle, y_label, "middle", turned),
     ]
@@ -193,18 +197,24 @@ def _y_grid(axis: Axis) -> list[str]:
 def _x_grid(axis: Axis) -> list[str]:
     bottom = HEIGHT - _BOTTOM
     parts = []
+    free_from = -math.inf
     for tick in axis.ticks():
-        x = axis.place(tick)
+        x, label = axis.place(tick), number(tick)
         parts.append(_rule(x, _TOP, x, bottom, "grid"))
-        parts.append(_text(x, bottom + 16, number(tick), "middle"))
+        half = _LETTER * len(label) / 2
+        if x - half >= free_from:
+            parts.append(_text(x, bottom + 18, label, "middle"))
+            free_from = x + half + _LETTER
     return parts
 
 
 def _mark(mark: Mark, axis: Axis) -> list[str]:
     x = axis.place(mark.at)
+    fits = x + 4 + _LETTER * len(mark.label) <= WIDTH
+    place, anchor = (x + 4, "start") if fits else (x - 4, "end")
     return [
         _rule(x, _TOP, x, HEIGHT - _BOTTOM, "mark"),
-        _text(x + 4, HEIGHT - _BOTTOM - 8, mark.label),
+        _text(place, HEIGHT - _BOTTOM - 8, mark.label, anchor),
     ]
 
 
@@ -228,18 +238,15 @@ def _group_label(x: float, name: str, slot: float) -> str:
     return _text(x + 4, y - 4, name, "end", f' transform="rotate(-30 {x:.1f} {y:.1f})"')
 
 
-def _legend(labels: Sequence[str]) -> list[str]:
-    """The names of the series, in a row under the title; one alone needs none."""
+def _legend(labels: Sequence[str]) -> str:
+    """The names of the series with their colours; one alone needs none."""
     if len(labels) < 2:
-        return []
-    parts: list[str] = []
-    x = float(_LEFT)
-    for index, label in enumerate(labels):
-        fill = f"fill:var(--s{index % SERIES_COLOURS})"
-        parts.append(f'<rect x="{x:.1f}" y="24" width="10" height="10" style="{fill}"/>')
-        parts.append(_text(x + 14, 33, label))
-        x += 14 + _LETTER * len(label) + 16
-    return parts
+        return ""
+    entries = (
+        f'<li><i style="background:var(--s{index % SERIES_COLOURS})"></i>{escape(label)}</li>'
+        for index, label in enumerate(labels)
+    )
+    return f'<ul class="legend">{"".join(entries)}</ul>'
 
 
 def cdf(label: str, quantiles: Sequence[float], unit: Callable[[float], float]) -> Series:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from rich.table import Table
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from cardan_sim.replay.figures import Balance, EndpointShare, Figures, Spread
 
 NOT_SAID: Final = "not said"
+# What the gateway's receipts call an endpoint without a name.
+_PSEUDONYM: Final = re.compile(r"endpoint-[0-9a-f]{8}")
 
 
 def percent(ratio: float | None) -> str:
@@ -31,14 +34,13 @@ def times_mean(ratio: float | None) -> str:
     return NOT_SAID if ratio is None else f"{ratio:.2f} × mean"
 
 
-def spread_line(spread: Spread | None) -> str:
-    """p50, p90 and p99 of a duration, in one unit so that they compare at a glance."""
-    if spread is None:
-        return NOT_SAID
-    values = (spread.p50_s, spread.p90_s, spread.p99_s)
-    if values[-1] < 1:
-        return " / ".join(f"{1000 * value:.3g}" for value in values) + " ms"
-    return " / ".join(f"{value:.2f}" for value in values) + " s"
+def duration(seconds: float) -> str:
+    """A duration in the unit that suits it."""
+    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def _attained(figures: Figures) -> str:
+    return f"{percent(figures.attained_ratio)} in {figures.settings.slo_ttft_s:g} s"
 
 
 def _balance_of(figures: Figures) -> str:
@@ -49,23 +51,35 @@ def _computed_of(figures: Figures) -> str:
     return times_mean(figures.balance.computed if figures.balance else None)
 
 
-def _counts(figures: Figures) -> str:
-    return f"{figures.succeeded:,} whole, {figures.failed:,} failed"
+Row = tuple[str, "Callable[[Figures], str]"]
 
 
-ROWS: Final[tuple[tuple[str, Callable[[Figures], str]], ...]] = (
-    ("Requests", _counts),
+def _quantile_rows(name: str, spread_of: Callable[[Figures], Spread | None]) -> list[Row]:
+    def cell(percentile: int) -> Callable[[Figures], str]:
+        def text(figures: Figures) -> str:
+            spread = spread_of(figures)
+            return NOT_SAID if spread is None else duration(spread.quantiles_s[percentile])
+
+        return text
+
+    return [(f"{name} p50", cell(50)), ("  p90", cell(90)), ("  p99", cell(99))]
+
+
+# Every row has one value, short enough for three runs beside each other in 80 columns.
+ROWS: Final[tuple[Row, ...]] = (
+    ("Whole answers", lambda f: f"{f.succeeded:,}"),
+    ("Failed", lambda f: f"{f.failed:,}"),
     ("Offered", lambda f: rate(f.settings.offered_rps, "req")),
-    ("SLO attained", lambda f: f"{percent(f.attained_ratio)} ≤ {f.settings.slo_ttft_s:g} s TTFT"),
+    ("SLO attained", _attained),
     ("Cache hit rate", lambda f: percent(f.hit_ratio)),
-    ("TTFT p50 / p90 / p99", lambda f: spread_line(f.ttft_s)),
-    ("ITL p50 / p90 / p99", lambda f: spread_line(f.itl_s)),
-    ("E2E p50 / p90 / p99", lambda f: spread_line(f.e2e_s)),
+    *_quantile_rows("TTFT", lambda f: f.ttft_s),
+    *_quantile_rows("ITL", lambda f: f.itl_s),
+    *_quantile_rows("E2E", lambda f: f.e2e_s),
     ("Throughput", lambda f: rate(f.requests_per_s, "req")),
     ("  prompt tokens", lambda f: rate(f.input_tokens_per_s, "tok")),
     ("  output tokens", lambda f: rate(f.output_tokens_per_s, "tok")),
     ("Busiest, requests", _balance_of),
-    ("Busiest, tokens computed", _computed_of),
+    ("Busiest, computed", _computed_of),
 )
 
 
@@ -102,7 +116,16 @@ def notes(figures: Figures) -> list[str]:
             f"Engines ran at time scale {figures.settings.time_scale:g}: durations are the wall "
             "clock's divided by it, so whatever is not the engine weighs as much more or less."
         )
+    if figures.balance is not None and any(map(_is_pseudonym, figures.balance.endpoints)):
+        lines.append(
+            "endpoint-XXXXXXXX is an endpoint without a name in the gateway's configuration: its "
+            "receipts hold no addresses. Name endpoints there, or give --engine-url for each."
+        )
     return lines
+
+
+def _is_pseudonym(share: EndpointShare) -> bool:
+    return _PSEUDONYM.fullmatch(share.name) is not None
 
 
 ENDPOINT_COLUMNS: Final = ("Endpoint", "Requests", "Prompt tokens", "Hit rate")

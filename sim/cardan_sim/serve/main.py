@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from cardan_sim.arguments import DefaultsHelp, Parser
 from cardan_sim.engine import MODELS, EngineError, make_spec
 from cardan_sim.serve.app import serve
 from cardan_sim.serve.settings import Settings
@@ -81,10 +82,10 @@ def _address(listen: str) -> tuple[str, int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="cardan engine",
         description="A vLLM or SGLang server without a GPU: real HTTP, real scheduling, no model.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=DefaultsHelp,
     )
     add = parser.add_argument
     add("--listen", default="127.0.0.1:9001", metavar="HOST:PORT", help="port 0 picks one")

@@ -5,9 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from typing import TYPE_CHECKING
 
 import pytest
-from cardan_sim.demo.children import ChildError, start_child
+from cardan_sim.demo import fleet as fleet_module
+from cardan_sim.demo.children import Child, ChildError, start_child
+from cardan_sim.demo.setting import Setting
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ENGINE = ["engine", "--listen=127.0.0.1:0", "--model=tiny"]
 
@@ -55,3 +61,27 @@ async def test_a_child_that_says_nothing_is_given_up() -> None:
         await child.url(0.5)
     await child.stop()
     assert not alive(child.pid)
+
+
+async def test_a_child_that_is_just_being_born_when_its_fleet_is_cancelled_is_ended_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pids: list[int] = []
+    born, told = asyncio.Event(), asyncio.Event()
+
+    async def slow_start(name: str, arguments: Sequence[str]) -> Child:
+        child = await start_child(name, arguments)
+        pids.append(child.pid)
+        born.set()
+        await told.wait()
+        return child
+
+    monkeypatch.setattr(fleet_module, "start_child", slow_start)
+    fleet = fleet_module.Fleet(Setting(engines=1), "dualmap", "127.0.0.1:0")
+    starting = asyncio.create_task(fleet.start())
+    await born.wait()
+    starting.cancel()
+    asyncio.get_running_loop().call_soon(told.set)
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert not alive(pids[0])

@@ -61,6 +61,20 @@ def gone(pids: list[int]) -> bool:
     return not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
+def loaded(pid: int, library: str) -> bool:
+    return library in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")
+
+
+def files_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+async def until_gone(pids: list[int]) -> None:
+    async with asyncio.timeout(20):
+        while not gone(pids):  # noqa: ASYNC110 - another process's
+            await asyncio.sleep(0.02)
+
+
 @pytest.mark.slow
 async def test_a_small_demo_compares_the_policies_and_leaves_nothing(
     start: Start, tmp_path: Path
@@ -131,6 +145,52 @@ async def test_a_signal_while_it_starts_ends_every_child(
     assert gone(children)
 
 
+@pytest.mark.parametrize("processes", [1, 3])
+async def test_a_killed_demo_takes_its_children_with_it_and_leaves_no_files(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    process = await start("--engines", "2", "--keep")
+    children = await until_children(process.pid, processes)
+    process.kill()
+    await process.wait()
+    await until_gone(children)
+    assert files_in(tmp_path) == []
+
+
+async def test_more_requests_than_the_slice_holds_are_cut_to_it_in_words(start: Start) -> None:
+    process = await start("--engines", "1", "--requests", "99999999")
+    await until_children(process.pid, 1)
+    process.terminate()
+    out, _ = await process.communicate()
+    text = " ".join(out.decode().split())
+    assert "The slice has 600 requests, not 99,999,999: all of it is sent." in text
+    assert ", 600 requests of" in text
+
+
+@pytest.mark.parametrize("flag", ["--json", "--html"])
+async def test_a_report_that_cannot_be_written_is_refused_before_anything_starts(
+    start: Start, tmp_path: Path, flag: str
+) -> None:
+    process = await start(*SMALL, flag, str(tmp_path / "none" / "x"))
+    out, err = await process.communicate()
+    assert (process.returncode, out) == (2, b"")
+    assert err.decode() == (
+        f"cardan demo: cannot write {tmp_path}/none/x: there is no directory {tmp_path}/none\n"
+    )
+
+
+async def test_ctrl_c_while_it_is_still_loading_prints_no_traceback(start: Start) -> None:
+    process = await start("--engines", "1")
+    async with asyncio.timeout(30):
+        while not loaded(process.pid, "msgspec"):  # noqa: ASYNC110 - another process's
+            await asyncio.sleep(0)
+    process.send_signal(signal.SIGINT)
+    out, err = await process.communicate()
+    assert process.returncode == -signal.SIGINT
+    assert (out, err) == (b"", b"")
+
+
 async def test_a_taken_port_is_named_and_nothing_is_left(start: Start) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -166,3 +226,4 @@ async def test_an_unknown_policy_is_refused_with_those_there_are(start: Start) -
     assert process.returncode == 2
     assert "rond-robin" in err.decode()
     assert "dualmap" in err.decode()
+    assert err.decode().count("\n") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -51,7 +52,7 @@ async def test_a_replay_prints_a_table_and_writes_json_and_a_page(tmp_path: Path
         )  # fmt: skip
         out, err = await process.communicate()
     assert (process.returncode, err) == (0, b"")
-    assert b"10 whole, 0 failed" in out
+    assert re.search(rb"Whole answers\W+10 ", out)
     assert b"75.0 %" in out
     figures = read_figures(json_file)
     assert (figures.schema, figures.succeeded, figures.hit_ratio) == (1, 10, 0.75)
@@ -122,7 +123,11 @@ def test_earlier_runs_are_compared_without_sending_anything(
         (["nowhere.jsonl"], "nowhere.jsonl: No such file"),
         (["--compare", "nowhere.json"], "nowhere.json: No such file"),
         (["{trace}", "--max-input-tokens", "5"], "every prompt is longer than 5 tokens"),
-        (["{trace}", "--endpoint", "http://127.0.0.1:9"], "http://127.0.0.1:9/v1/models"),
+        (
+            ["{trace}", "--endpoint", "http://127.0.0.1:9"],
+            "http://127.0.0.1:9/v1/models: nothing listens there (connection refused)\n",
+        ),
+        (["{trace}", "--endpoint", "http://no.invalid"], "/v1/models: no such host\n"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(
@@ -139,12 +144,59 @@ def test_what_cannot_be_done_is_said_in_one_line(
 @pytest.mark.parametrize(
     "args",
     [[], ["t", "--rate", "0"], ["t", "--rate", "1", "--speed", "2"], ["t", "--limit", "0"],
-     ["t", "--compare", "a"], ["t", "--rate", "nan"]],
+     ["t", "--compare", "a"], ["t", "--rate", "nan"], ["t", "--josn", "x"],
+     ["t", "--endpoint", "http://x:99999"], ["t", "--endpoint", "ftp://x"]],
 )  # fmt: skip
-def test_a_wrong_call_is_refused_with_the_usage(
+def test_a_wrong_call_is_refused_in_one_line(
     args: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit_info:
         main(args)
     assert exit_info.value.code == 2
-    assert "usage: cardan replay" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err.startswith("cardan replay: ")
+    assert err.endswith("; see cardan replay --help\n")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("flag", ["--endpoint", "--engine-url"])
+def test_a_url_without_its_scheme_is_refused_with_the_one_to_write(
+    flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["t", flag, "127.0.0.1:8080"])
+    assert "127.0.0.1:8080 has no scheme: write http://127.0.0.1:8080" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--json", "--html"])
+async def test_a_file_that_cannot_be_written_is_refused_before_anything_is_sent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    trace = write_trace(tmp_path / "t.jsonl", 1)
+    async with standing_in(lambda _: Answer()) as server:
+        process = await start(str(trace), "--endpoint", server.url, flag, "/nope/x")
+        out, err = await process.communicate()
+    assert (process.returncode, out) == (2, b"")
+    assert err == b"cardan replay: cannot write /nope/x: there is no directory /nope\n"
+    assert server.bodies == []
+
+
+async def test_endpoints_without_a_name_are_explained_where_they_are_shown(tmp_path: Path) -> None:
+    trace = write_trace(tmp_path / "t.jsonl", 1)
+    async with standing_in(lambda _: Answer(endpoint="endpoint-0a1b2c3d")) as server:
+        process = await start(str(trace), "--endpoint", server.url)
+        out, _ = await process.communicate()
+    assert "endpoint-XXXXXXXX is an endpoint without a name" in " ".join(out.decode().split())
+
+
+def test_runs_of_one_name_are_told_apart_by_their_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = str(write_trace(tmp_path / "t", 1))
+    files = [str(tmp_path / name) for name in ("before.json", "after.json")]
+    for file in files:
+        main([trace, "--endpoint", "http://127.0.0.1:9", "--model", "m", "--json", file])
+    capsys.readouterr()
+    assert main(["--compare", *files]) == 0
+    head = capsys.readouterr().out.splitlines()[1]
+    assert head.index("before") < head.index("after")

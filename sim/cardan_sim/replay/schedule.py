@@ -37,11 +37,12 @@ def due_times(requests: Sequence[TraceRequest], pace: Pace) -> list[float]:
     arrivals = [request.arrival_s for request in requests if request.arrival_s is not None]
     if len(arrivals) < len(requests):
         return _poisson(len(requests), pace)
-    factor = 1 / pace.speed
-    span_s = arrivals[-1] - arrivals[0] if arrivals else 0.0
-    if pace.rate_rps is not None and span_s > 0:
-        factor = (len(arrivals) - 1) / pace.rate_rps / span_s
-    return [(arrival - arrivals[0]) * factor for arrival in arrivals]
+    offsets_s = [arrival - arrivals[0] for arrival in arrivals]
+    span_s = offsets_s[-1] if offsets_s else 0.0
+    if pace.rate_rps is None or span_s == 0:
+        return [offset_s / pace.speed for offset_s in offsets_s]
+    # Shares of the span first: one factor for all would overflow for a span next to nothing.
+    return [offset_s / span_s * (len(arrivals) - 1) / pace.rate_rps for offset_s in offsets_s]
 
 
 def _poisson(count: int, pace: Pace) -> list[float]:

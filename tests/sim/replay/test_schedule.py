@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from cardan_sim.replay.schedule import Pace, ScheduleError, due_times
 from cardan_sim.traces import BlockPrompt, TraceRequest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 
@@ -44,6 +44,7 @@ def test_arrivals_made_up_for_a_trace_without_times_follow_the_seed() -> None:
     rate=st.one_of(st.none(), st.floats(0.1, 100)),
     speed=st.floats(0.1, 100),
 )
+@example(gaps=[2.2e-309], rate=1.0, speed=1.0)
 def test_due_times_start_at_zero_keep_the_order_and_meet_the_rate(
     gaps: list[float], rate: float | None, speed: float
 ) -> None:

@@ -42,6 +42,9 @@ gen-check: $(READY) ## generated files are fresh
 	$(BIN)/python tools/gen_reference.py --check
 	$(BIN)/python tools/gen_config_reference.py --check
 
+docs-check: gen-check ## links between the pages resolve, generated pages are fresh
+	$(BIN)/pytest -q -n 0 tests/tidy/test_hygiene.py -k "links or anchors or generated"
+
 test: $(READY) ## the whole test suite: unit, laws, real processes
 	$(BIN)/pytest -n 2
 

@@ -1,8 +1,8 @@
 """Request bodies of the benchmark: OpenAI chat requests whose prompts share prefixes in groups.
 
-Three quarters of each prompt are shared within its group, as in `dataplane-benchmarks.md` §1, so a
-cache-aware policy has something to find. A *distinct* body carries a mark at the very start of its
-prompt that the load generator overwrites with a counter: no block of its prompt then repeats.
+Three quarters of each prompt are shared within its group (a long system prompt, a short question),
+so a cache-aware policy has something to find. A *distinct* body carries a mark at the very start of
+its prompt that the load generator overwrites with a counter: no block of its prompt then repeats.
 """
 
 from __future__ import annotations

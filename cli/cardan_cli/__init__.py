@@ -75,7 +75,8 @@ def main(argv: list[str] | None = None) -> int:
         ):
             raise
         sys.stderr.write(
-            f"cardan {args[0]}: {error.name} is not installed; pip install 'cardan[{sub.extra}]'\n"
+            f"cardan {args[0]}: {error.name} is not installed; in the checkout: pip install"
+            f" '.[{sub.extra}]'\n"
         )
         return 2
     try:

@@ -100,6 +100,22 @@ def test_a_taken_port_is_one_clear_sentence_and_status_1() -> None:
             )
 
 
+def test_a_missing_extra_is_a_sentence_that_can_be_followed() -> None:
+    for command, extra, module in (("router", "router", "yaml"), ("replay", "sim", "aiohttp")):
+        script = (
+            f"import sys; sys.modules[{module!r}] = None; import cardan_cli;"
+            f" sys.exit(cardan_cli.main([{command!r}, '--help']))"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert ended.returncode == 2
+        assert ended.stderr == (
+            f"cardan {command}: {module} is not installed; in the checkout: pip install"
+            f" '.[{extra}]'\n"
+        )
+
+
 def test_mistakes_are_told_before_anything_starts(tmp_path: Path) -> None:
     none = str(tmp_path / "none")
     for argv, words in (

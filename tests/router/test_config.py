@@ -247,8 +247,11 @@ def test_every_number_has_a_lower_bound() -> None:
 
 
 def test_two_listeners_may_differ_in_address_or_let_the_kernel_choose() -> None:
-    assert Config(listen="127.0.0.1:0", grpc="127.0.0.1:0", admin="127.0.0.1:0")
-    assert Config(listen="127.0.0.1:8080", grpc="127.0.0.2:8080", admin="[::]:8080")
+    for listen, grpc, admin in (
+        ("127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"),
+        ("127.0.0.1:8080", "127.0.0.2:8080", "[::]:8080"),
+    ):
+        assert Config(listen=listen, grpc=grpc, admin=admin).admin == admin
 
 
 def test_a_reload_keeps_what_only_a_restart_changes_and_names_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_pair_is_taken(files: Path) -> None:
-    assert make_context(TlsConfig(cert=f"{files}/cert", key=f"{files}/key"))
+    context = make_context(TlsConfig(cert=f"{files}/cert", key=f"{files}/key"))
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
 
 
@@ -120,8 +121,9 @@ def answer_all(_: Seen) -> Iterable[Step]:
 class FakeEngine:
     """A scripted engine on a port of its own."""
 
-    def __init__(self, script: Script = answer_all) -> None:
+    def __init__(self, script: Script = answer_all, tls: ssl.SSLContext | None = None) -> None:
         self.script = script
+        self.tls = tls
         self.requests: list[Seen] = []
         self.connections = 0
         self.open_connections = 0
@@ -132,7 +134,7 @@ class FakeEngine:
     @property
     def url(self) -> str:
         """Its origin."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self._port}"
 
     @property
     def port(self) -> int:
@@ -141,7 +143,9 @@ class FakeEngine:
 
     async def start(self) -> None:
         """Listen, on the same port as before if there was one."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self._port, ssl=self.tls
+        )
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -211,8 +215,9 @@ async def _perform(step: Step, writer: asyncio.StreamWriter, seen: Seen) -> bool
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     sock = writer.get_extra_info("socket")
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if sock is not None:  # closed already
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 

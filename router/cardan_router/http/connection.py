@@ -53,6 +53,7 @@ _IDLE, _BODY, _BUSY, _LINGER, _CLOSED = range(5)
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # First byte of Linux's `tcp_info`: TCP_CLOSE after a reset, TCP_CLOSE_WAIT after a FIN.
+_TCP_INFO = getattr(socket, "TCP_INFO", None)
 _TCP_LEFT = (7, 8)
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _SLOW_HEAD = RequestError("the head was not complete in time", code="request_timeout")
@@ -173,7 +174,8 @@ class HttpConnection(asyncio.Protocol):
         """Close in the middle of an answer. With `reset` where a mere close would look complete."""
         if reset and self._transport is not None:
             sock = self._transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            if sock is not None:  # it is not closed already
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self.abort()
         elif self._transport is not None:
             self._state = _CLOSED
@@ -376,23 +378,21 @@ class HttpConnection(asyncio.Protocol):
         """Our side is done. A client that is still writing must see the answer before the close."""
         transport = self._transport
         self._held = b""
-        if transport is None:
-            return
-        if self._is_unread and transport.can_write_eof():
+        if transport is not None and self._is_unread and transport.can_write_eof():
             self._state = _LINGER
             self.since = self.server.gateway.clock()
             self._read_on()
             transport.write_eof()
-        else:
+        elif transport is not None:
             self._state = _CLOSED
             transport.close()
 
     def _has_left_unseen(self) -> bool:
         """Has the client left while its socket is not read? Only the kernel can tell then."""
-        if self._is_reading or self._transport is None or not hasattr(socket, "TCP_INFO"):
+        if self._is_reading or self._transport is None or _TCP_INFO is None:
             return False
         sock = self._transport.get_extra_info("socket")
-        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _TCP_LEFT
+        return sock is None or sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)[0] in _TCP_LEFT
 
     def _left(self) -> None:
         if self._answer is not None and self._answer.flight is not None:

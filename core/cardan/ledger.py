@@ -36,6 +36,7 @@ class Outcome(enum.StrEnum):
     DEADLINE = "deadline"  # the request's own deadline passed
     SHED = "shed"  # never dispatched: no room, no endpoint, queue time-out
     INVALID = "invalid"  # never dispatched: the request is wrong
+    INTERNAL = "internal"  # the gateway itself failed at it
 
 
 class Usage:

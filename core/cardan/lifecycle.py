@@ -86,6 +86,7 @@ class RejectReason(enum.StrEnum):
     TIMEOUT = "timeout"
     DEADLINE = "deadline"
     SHUTTING_DOWN = "shutting-down"
+    INTERNAL = "internal"
 
 
 class Forward:

@@ -28,8 +28,9 @@ from cardan.ledger import Outcome
 from cardan.lifecycle import Exchange, Failure, Forward, Reject, RejectReason, State, Wait
 
 from cardan_router import answers
-from cardan_router.record import FlightRecord
-from cardan_router.rejections import BY_REASON, CUT, of_reject
+from cardan_router.boundary import internal
+from cardan_router.landing import Landing
+from cardan_router.rejections import BY_REASON, CUT
 
 if TYPE_CHECKING:
     from cardan.fleet import EndpointState
@@ -61,16 +62,22 @@ _REFUSALS = frozenset({503, 429})
 _NOTHING, _HELD_STREAM, _HELD_ERROR, _HELD, _STREAM, _PLAIN = range(6)
 
 
-class Flight(FlightRecord):
+class Flight(Landing):
     """One admitted request until its one outcome.
 
     A front door calls `start`, `client_left`, `pause`, `resume`; its connection calls `on_…`.
     """
 
     __slots__ = (
-        "_answer", "_before", "_connection", "_gateway", "_held", "_last", "_last_at", "_paused",
-        "_phase", "_saw_error", "_sink", "_wait_until",
-    )  # fmt: skip
+        "_answer",
+        "_before",
+        "_held",
+        "_last",
+        "_last_at",
+        "_paused",
+        "_phase",
+        "_saw_error",
+    )
 
     def __init__(self, gateway: Gateway, call: Call, sink: Sink) -> None:
         view = call.view
@@ -83,14 +90,14 @@ class Flight(FlightRecord):
         self.is_stream = False
         self._gateway = gateway
         self._sink = sink
-        self._connection: EngineConnection | None = None
+        self._connection = None
         self._answer: AnswerHead | None = None
         self._phase = _NOTHING
         self._held = b""
         self._before = self._last = b""  # the last two reads: the usage is at the end
         self._paused = False
         self._saw_error = False
-        self._wait_until: Monotonic | None = None
+        self._wait_until = None
 
     def start(self) -> None:
         """Find it a place. Called once; the sink may get its answer before this returns."""
@@ -104,16 +111,9 @@ class Flight(FlightRecord):
             self.decision_s = gateway.clock() - now
             self._act(action, now)
         except Exception:
-            self.client_left()  # whatever went wrong, no lease stays open
+            self.exchange.abandon(internal(), now)  # no lease stays open; the front door tells
+            self.client_left()
             raise
-
-    def client_left(self) -> None:
-        """The client is gone: the engine's connection is closed at once, so it stops computing."""
-        if self.ended_at is None:
-            now = self._gateway.clock()
-            self.exchange.client_left(now)
-            self._leave_engine()
-            self._finish(now)
 
     def pause(self) -> None:
         """The client takes no more for now: stop reading from the engine."""
@@ -133,26 +133,21 @@ class Flight(FlightRecord):
         self._act(self.exchange.wake(now), now)
         return self.exchange.state is not State.WAITING
 
-    def abandon(self, reject: Reject) -> None:
-        """Waiting: turn it away."""
-        self._reject(self.exchange.abandon(reject, self._gateway.clock()))
-
-    def end_now(self, message: str) -> None:
-        """End it: its deadline has passed, or the gateway's own end has come."""
-        now = self._gateway.clock()
-        reject = self.exchange.deadline(now)
-        self._leave_engine()
-        if reject is not None:
-            self._reject(reject)
-        elif self.ended_at is None:
-            self._sink.cut(BY_REASON[RejectReason.DEADLINE], message)
-            self._finish(now)
-
     def check(self, now: Monotonic) -> None:
-        """Look at the deadlines."""
+        """Look at the deadlines.
+
+        While the client takes nothing, nothing is expected of the engine; for how long a client may
+        do so is its front door's to say (`stalled_reader_s`).
+        """
         deadline_at = self.call.view.deadline_at
         if deadline_at is not None and now >= deadline_at:
-            self.end_now("the request's deadline passed")
+            self._leave_engine()
+            reject = self.exchange.deadline(now)
+            if reject is None:
+                told = BY_REASON[RejectReason.DEADLINE]
+                self._cut(told, "the request's deadline passed", now)
+            else:
+                self._reject(reject)
         elif self._wait_until is not None:
             if now >= self._wait_until:
                 self.wake(now)
@@ -176,10 +171,9 @@ class Flight(FlightRecord):
 
     def on_head(self, answer: AnswerHead) -> bool:
         """The answer's head has come. False if it says: not here; the body is then not wanted."""
-        self._last_at = now = self._gateway.clock()
         status = answer.status
         if status in _REFUSALS or (status == 500 and _is_leaving(self.endpoint)):
-            self._refused(Failure.REFUSED, now)
+            self._refused(Failure.REFUSED, self._gateway.clock())
             return False
         self._answer = answer
         if status >= 400:
@@ -229,7 +223,6 @@ class Flight(FlightRecord):
             self._begin(now, _PLAIN)
             self._pass_held()
         else:
-            self._last_at = now
             self._held += payload
             if phase == _HELD_ERROR and len(self._held) > MAX_ERROR_BYTES:
                 self._begin(now, _PLAIN)
@@ -366,27 +359,12 @@ class Flight(FlightRecord):
         action = self.exchange.failed(failure, now)
         if action is None:
             told = BY_REASON[RejectReason.TIMEOUT] if failure is Failure.TIMEOUT else CUT
-            self._sink.cut(told, "the engine broke off while it answered")
-            self._finish(now)
+            self._cut(told, "the engine broke off while it answered", now)
             return
         self._phase = _NOTHING
         self._answer = None
         self._held = b""
         self._act(action, now)
-
-    def _reject(self, reject: Reject) -> None:
-        self.status = of_reject(reject).status
-        self._sink.reject(reject)
-        self._finish(self._gateway.clock())
-
-    def _leave_engine(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.abandon()
-
-    def _stop_waiting(self) -> None:
-        self._wait_until = None
-        self._gateway.waiting.pop(self.exchange, None)
 
     def _finish(self, now: Monotonic) -> None:
         self.ended_at = now

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +21,7 @@ from cardan.ledger import Outcome
 from cardan.lifecycle import Reject, RejectReason
 from cardan.policies.base import Needs
 
+from cardan_router.boundary import give_up, internal
 from cardan_router.calls import Reading, RequestIds, parse_body, read_call
 from cardan_router.clock import monotonic
 from cardan_router.flight import Flight
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from cardan_router.record import FlightRecord
     from cardan_router.rejections import Told
     from cardan_router.sink import Sink
+
+log = logging.getLogger(__name__)
 
 # Deadlines are seconds; five looks a second cost nothing and miss none by more than this.
 SWEEP_S = 0.2
@@ -153,6 +157,7 @@ class Gateway:
         self.draining = False
         self.started_at_unix_s = int(time.time())
         self._wake_planned = False
+        self._failed_sweepers: set[str] = set()
         self._all_landed: asyncio.Event | None = None
         self._reading = self._make_reading(key, slo_ttft_s)
 
@@ -241,11 +246,11 @@ class Gateway:
     def landed(self, flight: Flight) -> None:
         """A flight has its outcome: record it, and look whether there is room for another."""
         self.flights.pop(flight, None)
-        self.recorder.flight_ended(flight)
         if self.scheduler.queue:
             self.wake()
         if self._all_landed is not None and not self.flights:
             self._all_landed.set()
+        self.recorder.flight_ended(flight)
 
     def models_body(self) -> bytes:
         """`/v1/models`: what the fleet serves."""
@@ -275,10 +280,17 @@ class Gateway:
         """Look at every deadline. Called every `SWEEP_S`."""
         now = self.clock()
         for flight in list(self.flights):
-            flight.check(now)
-        self.upstreams.sweep(now)
-        for sweeper in self.sweepers:
-            sweeper(now)
+            try:
+                flight.check(now)
+            except Exception as error:  # noqa: BLE001 - the request boundary, which logs
+                give_up(flight, error)
+        for sweeper in (self.upstreams.sweep, *self.sweepers):
+            try:
+                sweeper(now)
+            except Exception:  # one that fails must not keep the others from their deadlines
+                if repr(sweeper) not in self._failed_sweepers:  # it will fail five times a second
+                    self._failed_sweepers.add(repr(sweeper))
+                    log.exception("%s failed", sweeper)
         self.wake()
 
     async def run(self) -> None:
@@ -297,7 +309,7 @@ class Gateway:
                 await asyncio.wait_for(self._all_landed.wait(), grace_s)
         finished = not self.flights
         for flight in list(self.flights):
-            flight.end_now("the gateway is shutting down")
+            flight.abandon(self.shutting_down())
         self.upstreams.close_all()
         return finished
 
@@ -340,9 +352,9 @@ class Gateway:
             model = exchange.request.model
             if model in stuck:
                 continue
-            flight = self.waiting.get(exchange)
+            waiting = self.waiting.get(exchange)
             # One that failed somewhere may wait for what others need not wait for.
-            if flight is not None and not flight.wake(now) and not exchange.attempts:
+            if waiting is not None and not _wake(waiting, exchange, now) and not exchange.attempts:
                 stuck.add(model)
 
     def _turn_waiting_away(self) -> None:
@@ -350,3 +362,13 @@ class Gateway:
             flight = self.waiting.get(exchange)
             if flight is not None:
                 flight.abandon(self.shutting_down())
+
+
+def _wake(waiting: Waiting, exchange: Exchange, now: Monotonic) -> bool:
+    """Wake one; a bug that meets it there ends it, and not the others' waiting."""
+    try:
+        return waiting.wake(now)
+    except Exception:  # the request boundary
+        log.exception("request %s failed", exchange.request.request_id)
+        waiting.abandon(internal())
+        return True

@@ -41,10 +41,11 @@ BY_REASON: dict[RejectReason, Told] = {
     RejectReason.TIMEOUT: Told(504, _SERVER, "engine_timeout", "DEADLINE_EXCEEDED"),
     RejectReason.DEADLINE: Told(504, _SERVER, "deadline_exceeded", "DEADLINE_EXCEEDED"),
     RejectReason.SHUTTING_DOWN: Told(503, _SERVER, "shutting_down", "UNAVAILABLE"),
+    RejectReason.INTERNAL: Told(500, _SERVER, "internal_error", "INTERNAL"),
 }
 
 INVALID = Told(400, _INVALID, "invalid_value", "INVALID_ARGUMENT")
-INTERNAL = Told(500, _SERVER, "internal_error", "INTERNAL")
+INTERNAL = BY_REASON[RejectReason.INTERNAL]
 ENGINE_ERROR = Told(500, _SERVER, "engine_error", "INTERNAL")
 ENGINE_CREDENTIALS = Told(502, _SERVER, "engine_credentials", "INTERNAL")
 CUT = Told(502, _SERVER, "engine_cut", "UNAVAILABLE")

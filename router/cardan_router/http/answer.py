@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
-
-import orjson
 
 from cardan_router.http import errors, writing
 from cardan_router.http.routes import Response
@@ -73,6 +72,15 @@ class Answer:
         self._minor = head.minor
         self._origin = head.headers.get("origin", "")
         self._is_bodiless = head.method == "HEAD"
+        self._is_events = False
+
+    def prepare_unread(self, request_id: str) -> None:
+        """A request's head cannot be read: its answer has no more to do with the one before it."""
+        self.request_id = request_id
+        self.api = None
+        self._minor = 1
+        self._origin = ""
+        self._is_bodiless = False
 
     def respond(self, response: Response) -> None:
         """The gateway's own answer, whole."""
@@ -99,10 +107,8 @@ class Answer:
         """See `Sink`."""
         lines = answer.passed
         flight = self.flight
-        if flight is not None:
-            self._is_events = flight.is_stream
-            if flight.call.explain:
-                lines += f"x-cardan-explain: {orjson.dumps(receipt(flight)).decode()}\r\n"
+        if flight is not None and flight.call.explain:
+            lines += f"x-cardan-explain: {_explained(flight)}\r\n"
         self._is_sized = length is not None
         self._chunked = length is None and self._minor == 1
         if length is not None:
@@ -112,6 +118,7 @@ class Answer:
         else:  # an HTTP/1.0 client takes the end of the connection for the end of the body
             self.close = True
         self._unsent = self._head(answer.status, lines)
+        self._is_events = flight is not None and flight.is_stream
 
     def data(self, payload: bytes) -> None:
         """See `Sink`."""
@@ -144,7 +151,7 @@ class Answer:
             headers = (("retry-after", str(max(1, round(reject.retry_after_s)))),)
         flight = self.flight
         if flight is not None and flight.call.explain:
-            headers += (("x-cardan-explain", orjson.dumps(receipt(flight)).decode()),)
+            headers += (("x-cardan-explain", _explained(flight)),)
         param = "model" if of_reject(reject).code == "model_not_found" else None
         self.refuse(of_reject(reject), reject.message, param, headers)
 
@@ -169,3 +176,8 @@ class Answer:
         return (f"{line}{lines}x-request-id: {self.request_id}\r\n{server.date_line}\r\n").encode(
             "latin-1"
         )
+
+
+def _explained(flight: Flight) -> str:
+    """The receipt as a header's value: ASCII, whatever endpoints and models are called."""
+    return json.dumps(receipt(flight), separators=(",", ":")).replace("\x7f", "\\u007f")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from cardan.lifecycle import Failure
 
+from cardan_router.boundary import give_up
 from cardan_router.passing import TO_CLIENTS
 from cardan_router.wire.chunks import ChunkError, ChunkReader
 from cardan_router.wire.fields import HeadError
@@ -38,6 +39,7 @@ _SIZED: Final = 2
 _CHUNKS: Final = 3
 _UNTIL_CLOSE: Final = 4
 _CLOSED: Final = 5
+_IN_ANSWER: Final = (_HEAD, _SIZED, _CHUNKS)
 
 
 class EngineConnection(asyncio.Protocol):
@@ -84,6 +86,7 @@ class EngineConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         self._transport = cast("asyncio.Transport", transport)
+        self._pool.made(self)
 
     def send(self, flight: Flight, call: Call) -> None:
         """Send a request; the flight gets the answer."""
@@ -121,7 +124,7 @@ class EngineConnection(asyncio.Protocol):
         self.resume()
         if self._state == _UNTIL_CLOSE:
             self.abandon()
-        else:
+        elif self._state in _IN_ANSWER:  # else there is no rest, and it may be another's by now
             self._pool.discarding(self)
 
     def abandon(self) -> None:
@@ -133,17 +136,24 @@ class EngineConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        state = self._state
-        if state == _CHUNKS:
-            self._chunked(data)
-        elif state == _HEAD:
-            self._head(data)
-        elif state == _SIZED:
-            self._sized(data)
-        elif state == _UNTIL_CLOSE:
-            self._give(data)
-        else:  # nobody has asked anything
-            self.abandon()
+        flight, state = self._flight, self._state
+        try:
+            if state == _CHUNKS:
+                self._chunked(data)
+            elif state == _HEAD:
+                self._head(data)
+            elif state == _SIZED:
+                self._sized(data)
+            elif state == _UNTIL_CLOSE:
+                self._give(data)
+            else:  # nobody has asked anything
+                self.abandon()
+        except Exception as error:
+            if flight is None:  # nobody's answer: the loop says it and closes
+                raise
+            if self._flight is None or self._flight is flight:  # not another's by now
+                self.abandon()
+            give_up(flight, error)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
@@ -152,12 +162,15 @@ class EngineConnection(asyncio.Protocol):
         flight, self._flight = self._flight, None
         if flight is None:
             return
-        if state == _UNTIL_CLOSE and exc is None:
-            flight.on_end(b"")
-        elif state == _HEAD and self._uses > 1 and not self._buffer:
-            flight.on_lost(Failure.STALE)
-        else:
-            flight.on_lost(Failure.RESET)
+        try:
+            if state == _UNTIL_CLOSE and exc is None:
+                flight.on_end(b"")
+            elif state == _HEAD and self._uses > 1 and not self._buffer:
+                flight.on_lost(Failure.STALE)
+            else:
+                flight.on_lost(Failure.RESET)
+        except Exception as error:  # noqa: BLE001 - the request boundary, which logs
+            give_up(flight, error)
 
     def _head(self, data: bytes) -> None:
         data = self._buffer + data if self._buffer else data

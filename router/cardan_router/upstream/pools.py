@@ -8,6 +8,7 @@ spoken; it is bounded in time.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import ssl
 import urllib.parse
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from cardan.errors import ConfigError
 
+from cardan_router.boundary import give_up, internal
 from cardan_router.upstream.connection import EngineConnection
 
 if TYPE_CHECKING:
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Dials that fail with these fail for want of something here; nobody has been asked there.
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
+# How often that is said: what is wanting is so for every request.
+COMPLAIN_S = 10.0
+
 
 class Upstreams:
     """The pools of all engines, by their URL in `pools`."""
@@ -35,6 +42,7 @@ class Upstreams:
         self.timeouts = timeouts
         self.clock = clock
         self.tls: ssl.SSLContext | None = None
+        self._complained_at: Monotonic | None = None
         self.pools: dict[str, Pool] = {}
 
     def reconfigure(self, config: UpstreamConfig, timeouts: TimeoutsConfig) -> None:
@@ -66,9 +74,21 @@ class Upstreams:
             self.close(url)
 
     def sweep(self, now: Monotonic) -> None:
-        """Close connections that have been idle too long."""
-        for pool in self.pools.values():
+        """Close connections that have been idle too long, and forget pools that have none.
+
+        A pool that is wanted again is made again; so none outlives its engine for long.
+        """
+        for url, pool in list(self.pools.items()):
             pool.sweep(now)
+            if pool.is_unused:
+                del self.pools[url]
+
+    def complain(self, error: Exception) -> None:
+        """Say that no connections can be made, for a reason of our own; now and then."""
+        now = self.clock()
+        if self._complained_at is None or now - self._complained_at > COMPLAIN_S:
+            self._complained_at = now
+            log.error("no connections to engines can be made: %s", error)
 
     def tls_context(self) -> ssl.SSLContext:
         """The context for engines with https URLs. Raises `ConfigError`."""
@@ -93,12 +113,18 @@ class Pool:
         self._idle: dict[EngineConnection, None] = {}
         self._discarding: dict[EngineConnection, Monotonic] = {}
         self._dials: set[asyncio.Task[None]] = set()
+        self._open: set[EngineConnection] = set()
         self.request_lines: dict[str, str] = {}
         self._closed = False
 
     def __len__(self) -> int:
         """How many connections are idle."""
         return len(self._idle)
+
+    @property
+    def is_unused(self) -> bool:
+        """Is there no connection, nor one about to be?"""
+        return not self._open and not self._dials
 
     def request_line(self, path: str) -> str:
         """The head of a request as far as it is the same for all: line, host, credentials."""
@@ -134,14 +160,22 @@ class Pool:
         connection.idle_since = self._upstreams.clock()
         self._idle[connection] = None
 
+    def made(self, connection: EngineConnection) -> None:
+        """A connection is open."""
+        self._open.add(connection)
+
     def forget(self, connection: EngineConnection) -> None:
         """A connection is closed."""
+        self._open.discard(connection)
         self._idle.pop(connection, None)
         self._discarding.pop(connection, None)
 
     def discarding(self, connection: EngineConnection) -> None:
         """A connection reads over an answer that nobody wants; not for long."""
-        self._discarding[connection] = self._upstreams.clock()
+        if self._closed:  # nobody looks after it any more
+            connection.abandon()
+        else:
+            self._discarding[connection] = self._upstreams.clock()
 
     def dial(self, flight: Flight) -> None:
         """Make a connection for a flight; it is told what came of it."""
@@ -174,18 +208,35 @@ class Pool:
             oldest.abandon()
 
     async def _dial(self, flight: Flight) -> None:
-        loop = asyncio.get_running_loop()
+        connection = None
         try:
-            tls = self._upstreams.tls_context() if self._is_tls else None
-            async with asyncio.timeout(self._upstreams.timeouts.connect_s):
-                _, connection = await loop.create_connection(
-                    lambda: EngineConnection(self), self._host, self._port, ssl=tls
-                )
-        except (OSError, ConfigError, UnicodeError) as error:
-            # OSError is also a time-out, a failed look-up, a failed handshake; UnicodeError a host
-            # name that cannot be looked up.
+            try:
+                connection = await self._connect()
+            except (OSError, ConfigError, UnicodeError) as error:
+                # OSError is also a time-out, a failed look-up, a failed handshake; UnicodeError a
+                # host name that cannot be looked up.
+                self._unreachable(flight, error)
+            else:
+                if not flight.on_dialled(connection):
+                    self.put(connection)
+        except Exception as error:  # noqa: BLE001 - the request boundary, which logs
+            if connection is not None:
+                connection.abandon()
+            give_up(flight, error)
+
+    async def _connect(self) -> EngineConnection:
+        loop = asyncio.get_running_loop()
+        tls = self._upstreams.tls_context() if self._is_tls else None
+        async with asyncio.timeout(self._upstreams.timeouts.connect_s):
+            _, connection = await loop.create_connection(
+                lambda: EngineConnection(self), self._host, self._port, ssl=tls
+            )
+        return connection
+
+    def _unreachable(self, flight: Flight, error: Exception) -> None:
+        if isinstance(error, ConfigError) or getattr(error, "errno", None) in _OURS:
+            self._upstreams.complain(error)
+            flight.abandon(internal())
+        else:
             log.debug("no connection to %s: %s", self._authority, error)
             flight.on_unreachable()
-            return
-        if not flight.on_dialled(connection):
-            self.put(connection)

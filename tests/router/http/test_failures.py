@@ -561,12 +561,12 @@ async def test_silence_within_a_stream_is_an_error_event() -> None:
         assert served.journal.outcomes == [Outcome.TIMEOUT]
 
 
-def heard(flight: Flight, since: float) -> bool:
-    """Has a flight heard from its engine since then?"""
-    return flight._last_at >= since
+def holds(flight: Flight, comments: int) -> bool:
+    """Has so much come of an answer that is held?"""
+    return flight._held.count(b"keep-alive") == comments
 
 
-async def test_keep_alive_comments_are_life_but_no_first_token() -> None:
+async def test_comments_before_the_first_event_are_no_beginning() -> None:
     clock = ManualClock()
     more = [asyncio.Event() for _ in range(3)]
 
@@ -585,13 +585,46 @@ async def test_keep_alive_comments_are_life_but_no_first_token() -> None:
         await client.send(post(chat(stream=True)))
         await until(lambda: engine.requests, "the engine to be asked")
         (flight,) = served.gateway.flights
-        for go in more:
-            clock.advance(500)
+        for i, go in enumerate(more):
             go.set()
-            await until(functools.partial(heard, flight, clock()), "a comment")
+            await until(functools.partial(holds, flight, i + 1), "a comment")
+            clock.advance(199)
             served.gateway.sweep()
             assert served.in_flight == 1
         assert flight.exchange.first_byte_at is None
+        clock.advance(4)
+        served.gateway.sweep()
+        reply = await client.reply()
+        assert (reply.status, reply.json["error"]["code"]) == (504, "engine_timeout")
+        await asyncio.wait_for(engine.requests[0].left.wait(), 5)
+
+
+async def test_comments_within_a_stream_are_life() -> None:
+    clock = ManualClock()
+    more = [asyncio.Event() for _ in range(3)]
+
+    def script(_: Seen) -> Iterable[Step]:
+        yield SSE_HEAD + token(0)
+        for go in more:
+            yield go
+            yield chunk(b": keep-alive\n\n")
+        yield DONE + LAST_CHUNK
+
+    async with (
+        engines(1, script) as fleet,
+        serving(fleet, clock=clock) as served,
+        connect(served.port) as client,
+    ):
+        await client.send(post(chat(stream=True)))
+        await client.read_until(b"t0 ")
+        for go in more:
+            clock.advance(119)
+            served.gateway.sweep()
+            go.set()
+            await client.read_until(b": keep-alive")
+        assert served.journal.gaps == []
+        await until(lambda: served.journal.flights, "the outcome")
+        assert served.journal.outcomes == [Outcome.OK]
 
 
 async def test_shutdown_lets_streams_finish_and_refuses_what_is_new() -> None:
@@ -633,7 +666,25 @@ async def test_what_does_not_finish_within_the_grace_is_told_so() -> None:
         await client.send(post(chat(stream=True)))
         await client.read_until(b"t0 ")
         assert not await served.gateway.shutdown(0.05)
-        assert b"shutting down" in await client.read_until(b"0\r\n\r\n")
+        told = await client.read_until(b"0\r\n\r\n")
+        assert b"shutting_down" in told
+        assert b"shutting down" in told
+        assert served.journal.outcomes == [Outcome.CUT]
+
+
+async def test_what_has_not_begun_within_the_grace_is_told_to_go_elsewhere() -> None:
+    async with (
+        engines(1, says(HANG)) as fleet,
+        serving(fleet) as served,
+        connect(served.port) as client,
+    ):
+        await client.send(post(chat()))
+        await asked(*fleet)
+        assert not await served.gateway.shutdown(0.05)
+        reply = await client.reply()
+        assert (reply.status, reply.json["error"]["code"]) == (503, "shutting_down")
+        assert served.journal.outcomes == [Outcome.SHED]
+        await asyncio.wait_for(fleet[0].requests[0].left.wait(), 5)
 
 
 async def test_get_is_not_allowed_where_post_is() -> None:

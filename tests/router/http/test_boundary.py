@@ -125,7 +125,7 @@ async def test_a_bug_in_a_flight_is_told_and_the_next_request_served(
         assert served.in_flight == 0
         await client.send(post(chat()))
         assert (await client.reply()).status == 200
-        assert fleet[0].open_connections == 1
+        await until(lambda: fleet[0].open_connections == 1, "the other connection to be closed")
 
 
 @pytest.mark.parametrize("stream", [True, False])

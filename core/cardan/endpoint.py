@@ -7,7 +7,7 @@ index, so that every replica of the gateway hashes the same fleet alike.
 from __future__ import annotations
 
 import enum
-from typing import NewType
+from typing import Annotated, NewType
 
 import msgspec
 
@@ -45,7 +45,7 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     engine: EngineKind = EngineKind.AUTO
     role: Role = Role.BOTH
     models: tuple[str, ...] = ()
-    weight: float = 1.0
+    weight: Annotated[float, msgspec.Meta(gt=0)] = 1.0
 
     @property
     def id(self) -> EndpointId:

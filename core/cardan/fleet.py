@@ -35,7 +35,8 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     A joining endpoint's weight rises from a tenth to its full value over `join_ramp_s`, so cold
     prefills do not come as a step; those present at the start count as warm. `block_tokens` is what
-    one prefix block stands for in an engine's cache (2,048 bytes at four bytes a token).
+    one prefix block stands for in an engine's cache (2,048 bytes at four bytes a token), and must
+    be what `routing_key.block_tokens` is.
     `cache_tokens` bounds a shadow until the engine has told its capacity (427k tokens is
     Llama-3.1-8B on an 80 GB GPU).
     """

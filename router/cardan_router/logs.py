@@ -59,7 +59,7 @@ def configure(config: LogConfig, worker: int | None = None) -> None:
     logging.basicConfig(level=config.level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
     quiet = bool(worker) and config.level != "debug"
-    logging.getLogger(NEWS).setLevel(logging.WARNING if quiet else logging.NOTSET)
+    logging.getLogger(NEWS).setLevel(logging.CRITICAL + 1 if quiet else logging.NOTSET)
 
 
 def tell(text: str, level: str = "info") -> None:

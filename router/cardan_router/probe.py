@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from cardan_router.config import ProbeConfig
     from cardan_router.fetch import Fetcher
 
-log = logging.getLogger(__name__)
 news = logging.getLogger(NEWS)
 
 HEALTH_PATH: Final = {EngineKind.VLLM: "/health", EngineKind.SGLANG: "/ready"}
@@ -213,7 +212,7 @@ class Prober:
         """Say why an endpoint does not join: once for each reason, not at every try."""
         if complaint != known.complaint:
             known.complaint = complaint
-            log.warning("%s does not tell its models: %s", state.id, complaint)
+            news.warning("%s does not tell its models: %s", state.id, complaint)
 
 
 def _read_models(answer: Answer) -> list[_Model]:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import TYPE_CHECKING
 
 import pytest
 from cardan_router import logs
 from cardan_router.config import LogConfig
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 @pytest.fixture(autouse=True)
-def _root_logger(monkeypatch: pytest.MonkeyPatch) -> None:
+def _root_logger(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The root logger is afterwards as it was."""
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setattr(root, "level", root.level)
+    yield
+    logging.captureWarnings(False)
 
 
 def test_text_keeps_a_message_on_its_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,3 +54,39 @@ def test_the_level_can_be_raised_again(capsys: pytest.CaptureFixture[str]) -> No
     written = capsys.readouterr().err
     assert "quiet" not in written
     assert "loud" in written
+
+
+def test_a_line_says_which_of_several_workers_wrote_it(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(LogConfig(), 3)
+    logging.getLogger("x").info("here")
+    logs.configure(LogConfig(format="json"), 3)
+    logging.getLogger("x").info("here")
+    text, line = capsys.readouterr().err.splitlines()
+    assert text.endswith("INFO worker 3: here")
+    assert json.loads(line)["worker"] == 3
+
+
+def test_what_all_workers_see_alike_only_the_first_says(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for worker in (None, 0, 1, 2):
+        logs.configure(LogConfig(), worker)
+        logging.getLogger(logs.NEWS).error("to worker %s", worker)
+    logs.configure(LogConfig())
+    written = capsys.readouterr().err
+    assert [word for word in ("None", "0", "1", "2") if f"to worker {word}" in written] == [
+        "None",
+        "0",
+    ]
+
+
+def test_what_is_waited_for_is_told_at_any_level_and_in_the_logs_own_form(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure(LogConfig(level="error"))
+    logs.tell("listening on x")
+    logs.configure(LogConfig(level="error", format="json"))
+    logs.tell("listening on x")
+    text, line = capsys.readouterr().err.splitlines()
+    assert text == "listening on x"
+    assert json.loads(line)["message"] == "listening on x"

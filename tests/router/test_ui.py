@@ -99,12 +99,14 @@ def test_the_document_says_what_happened(url: str) -> None:
     assert state["ready"] is True
     assert state["policy"] == "dualmap"
     assert state["models"] == [MODEL]
-    assert state["outcomes"] == {"ok": 3}
-    assert sum(state["reasons"].values()) == 3
-    assert sum(state["ttft"]["counts"]) == 3
+    served = state["outcomes"]["ok"]
+    assert served >= 3  # other tests may have asked too
+    assert state["outcomes"] == {"ok": served}
+    assert sum(state["reasons"].values()) == served
+    assert sum(state["ttft"]["counts"]) == served
     assert len(state["ttft"]["counts"]) == len(state["ttft"]["edges"]) + 1
     by_state = {endpoint["state"]: endpoint for endpoint in state["endpoints"]}
-    assert by_state["healthy"]["requests"] == 3
+    assert by_state["healthy"]["requests"] == served
     assert by_state["healthy"]["engine"] == "vllm"
     assert by_state["joining"]["scrape_age_s"] is None
     assert by_state["healthy"]["public_name"] == ask(url)["endpoint"]  # as receipts call it

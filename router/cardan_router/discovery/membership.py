@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from cardan.endpoint import Endpoint, EndpointId
     from cardan.fleet import EndpointState, Fleet
 
-log = logging.getLogger(__name__)
 news = logging.getLogger(NEWS)
 
 

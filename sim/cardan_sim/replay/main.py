@@ -20,7 +20,7 @@ from cardan_sim.replay.figures import FiguresError, read_figures, to_json
 from cardan_sim.replay.page import render_page
 from cardan_sim.replay.schedule import Pace, ScheduleError
 from cardan_sim.replay.session import Replay, run_replay
-from cardan_sim.replay.table import endpoints_table, figures_table, notes
+from cardan_sim.replay.table import endpoint_note, endpoints_table, figures_table, notes
 from cardan_sim.traces import FORMATS, TraceError, TraceRequest, read_trace
 from cardan_sim.traces.read import DEFAULT_BLOCK_TOKENS
 
@@ -238,5 +238,7 @@ def report(runs: Sequence[Figures], console: Console) -> None:
     for run in runs:
         if len(runs) == 1 and run.balance is not None:
             console.print(endpoints_table(run.balance))
+            if note := endpoint_note(run.balance):
+                console.print(note, markup=False, highlight=False)
         for note in notes(run):
             console.print(f"{run.settings.label}: {note}" if len(runs) > 1 else note, markup=False)

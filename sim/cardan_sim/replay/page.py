@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from cardan_sim.replay.plots import Mark, Series, bar_chart, cdf, line_chart
-from cardan_sim.replay.table import ENDPOINT_COLUMNS, ROWS, endpoint_rows, notes
+from cardan_sim.replay.table import ENDPOINT_COLUMNS, ROWS, endpoint_note, endpoint_rows, notes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -196,4 +196,6 @@ def _endpoint_tables(runs: Sequence[Figures]) -> list[str]:
             continue
         parts.append(f"<h2>Endpoints: {escape(run.settings.label)}</h2>")
         parts.append(_html_table(ENDPOINT_COLUMNS, endpoint_rows(run.balance)))
+        if note := endpoint_note(run.balance):
+            parts.append(f'<p class="note">{escape(note)}</p>')
     return parts

@@ -116,16 +116,17 @@ def notes(figures: Figures) -> list[str]:
             f"Engines ran at time scale {figures.settings.time_scale:g}: durations are the wall "
             "clock's divided by it, so whatever is not the engine weighs as much more or less."
         )
-    if figures.balance is not None and any(map(_is_pseudonym, figures.balance.endpoints)):
-        lines.append(
-            "endpoint-XXXXXXXX is an endpoint without a name in the gateway's configuration: its "
-            "receipts hold no addresses. Name endpoints there, or give --engine-url for each."
-        )
     return lines
 
 
-def _is_pseudonym(share: EndpointShare) -> bool:
-    return _PSEUDONYM.fullmatch(share.name) is not None
+def endpoint_note(balance: Balance) -> str:
+    """What must be said under the table of endpoints; nothing where all have names."""
+    if not any(_PSEUDONYM.fullmatch(share.name) for share in balance.endpoints):
+        return ""
+    return (
+        "endpoint-XXXXXXXX is an endpoint without a name in the gateway's configuration: its "
+        "receipts hold no addresses. Name endpoints there, or give --engine-url for each."
+    )
 
 
 ENDPOINT_COLUMNS: Final = ("Endpoint", "Requests", "Prompt tokens", "Hit rate")

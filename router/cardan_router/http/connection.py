@@ -17,16 +17,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import struct
 from typing import TYPE_CHECKING, cast
 
 from cardan.errors import RequestError
 
 from cardan_router.gateway import ANYBODY
+from cardan_router.http import errors, leaving
 from cardan_router.http.answer import Answer
 from cardan_router.http.reading import BodyReader, PartialHead
-from cardan_router.http.routes import Forwarded, allowed
+from cardan_router.http.routes import Forwarded, refusal_headers
 from cardan_router.passing import TO_ENGINES
 from cardan_router.rejections import INTERNAL, of_error
 from cardan_router.wire.fields import HeadError
@@ -52,13 +51,8 @@ MAX_LINGER_BYTES = 16_777_216
 _IDLE, _BODY, _BUSY, _LINGER, _CLOSED = range(5)
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-# First byte of Linux's `tcp_info`: TCP_CLOSE after a reset, TCP_CLOSE_WAIT after a FIN.
-_TCP_INFO = getattr(socket, "TCP_INFO", None)
-_TCP_LEFT = (7, 8)
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-_SLOW_HEAD = RequestError("the head was not complete in time", code="request_timeout")
+_SLOW_HEAD = HeadError(408, "the head was not complete in time")
 _SLOW_BODY = RequestError("the body was not complete in time", code="request_timeout")
-_CODES = {431: "headers_too_large", 501: "not_implemented", 505: "http_version"}
 
 
 class HttpConnection(asyncio.Protocol):
@@ -114,7 +108,9 @@ class HttpConnection(asyncio.Protocol):
         if state == _IDLE:
             self._consume(data)
         elif state == _BODY:
-            self._take_body(data)
+            rest = self._take_body(data)
+            if rest:
+                self._consume(rest)
         elif state == _BUSY:
             self._hold(data)
         elif state == _LINGER:
@@ -173,18 +169,15 @@ class HttpConnection(asyncio.Protocol):
     def break_off(self, *, reset: bool) -> None:
         """Close in the middle of an answer. With `reset` where a mere close would look complete."""
         if reset and self._transport is not None:
-            sock = self._transport.get_extra_info("socket")
-            if sock is not None:  # it is not closed already
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-            self.abort()
-        elif self._transport is not None:
             self._state = _CLOSED
-            self._transport.close()
+            leaving.reset(self._transport)
+        else:
+            self._close()
 
     def close_if_idle(self) -> None:
         """The server stops: who is between requests goes now, the others after their answer."""
-        if self._state == _IDLE and self._partial is None and self._transport is not None:
-            self._transport.close()
+        if self._state == _IDLE and self._partial is None:
+            self._close()
 
     def abort(self) -> None:
         """Close at once, whatever is not sent yet."""
@@ -195,21 +188,28 @@ class HttpConnection(asyncio.Protocol):
     def check(self, now: Monotonic) -> None:
         """Look at the deadlines of a connection that waits for its client."""
         timeouts = self.server.gateway.timeouts
-        stalled = self._stalled_since
+        state, stalled = self._state, self._stalled_since
         if stalled is not None and now - stalled > timeouts.stalled_reader_s:
             self.abort()
-        elif self._state == _IDLE:
-            if self._partial is None:
-                if now - self.since > timeouts.keep_alive_s and self._transport is not None:
-                    self._transport.close()
-            elif now - self.since > timeouts.head_s:
-                self._refuse_and_close(_SLOW_HEAD)
-        elif self._state == _BODY:
+        elif state == _IDLE:
+            self._check_idle(now - self.since)
+        elif state == _BODY:
             is_late = now - self.since > timeouts.body_s
             if is_late or now - self._last_read_at > timeouts.body_idle_s:
                 self._refuse_and_close(_SLOW_BODY)
-        elif (self._state == _LINGER and now - self.since > LINGER_S) or self._has_left_unseen():
-            self.abort()
+        elif state == _BUSY:
+            if not self._is_reading and self._transport and leaving.has_left(self._transport):
+                self.abort()
+        elif now - self.since > (LINGER_S if state == _LINGER else timeouts.stalled_reader_s):
+            self.abort()  # our side is done, but the client does not take what was written
+
+    def _check_idle(self, idle_s: float) -> None:
+        timeouts = self.server.gateway.timeouts
+        if self._partial is None:
+            if idle_s > timeouts.keep_alive_s:
+                self._close()
+        elif idle_s > timeouts.head_s:
+            self._refuse_head(_SLOW_HEAD)
 
     def _consume(self, data: bytes) -> None:
         """Take requests off the front, until one runs or no head is complete."""
@@ -273,12 +273,13 @@ class HttpConnection(asyncio.Protocol):
         self.since = self._last_read_at = gateway.clock()
         self._reader = BodyReader(length, gateway.limits.max_body_bytes)
         if start < len(data):
-            self._take_body(data[start:])
-        elif "expect" in head.headers and self._transport is not None:
+            return self._take_body(data[start:])
+        if "expect" in head.headers and self._transport is not None:
             self._transport.write(_CONTINUE)
         return b""
 
-    def _take_body(self, data: bytes) -> None:
+    def _take_body(self, data: bytes) -> bytes:
+        """More of a body. Returns what follows it: the caller goes on with that, in its loop."""
         reader = self._reader
         if reader is None:
             raise RuntimeError("a body is read without a head")
@@ -287,11 +288,12 @@ class HttpConnection(asyncio.Protocol):
             rest = reader.feed(data)
         except RequestError as error:
             self._refuse_and_close(error)
-            return
-        if rest is not None:
-            self._reader = None
-            self._dispatch(reader.body)
-            self._consume(rest)
+            return b""
+        if rest is None:
+            return b""
+        self._reader = None
+        self._dispatch(reader.body)
+        return rest
 
     def _dispatch(self, body: bytes | bytearray) -> None:
         """The request is complete: answer it, or send it on its way."""
@@ -328,18 +330,13 @@ class HttpConnection(asyncio.Protocol):
         answer, route = self._answer, self._route
         if answer is None or self._state != _BUSY:
             return
-        headers: tuple[tuple[str, str], ...] = ()
-        if told.status == 405 and route is not None:
-            headers = (("allow", allowed(route)),)
-        elif told.status == 401:
-            headers = (("www-authenticate", "Bearer"),)
         self.server.gateway.recorder.turned_away(
             told,
             request_id=answer.request_id,
             path="" if route is None else route.path,
             tenant=self._caller.name,
         )
-        answer.refuse(told, message, param, headers)
+        answer.refuse(told, message, param, refusal_headers(told, route))
 
     def _refuse_and_close(self, error: RequestError) -> None:
         self._state = _BUSY
@@ -353,8 +350,8 @@ class HttpConnection(asyncio.Protocol):
         """A head that cannot be read: nothing after it can be trusted."""
         self._route, self._caller = None, ANYBODY
         if self._answer is not None:
-            self._answer.request_id = self.server.gateway.ids.of({})
-        code = _CODES.get(error.status, "bad_request")
+            self._answer.prepare_unread(self.server.gateway.ids.of({}))
+        code = errors.HEAD_CODES.get(error.status, "bad_request")
         self._refuse_and_close(RequestError(error.message, code=code))
 
     def _hold(self, data: bytes) -> None:
@@ -383,16 +380,15 @@ class HttpConnection(asyncio.Protocol):
             self.since = self.server.gateway.clock()
             self._read_on()
             transport.write_eof()
-        elif transport is not None:
-            self._state = _CLOSED
-            transport.close()
+        else:
+            self._close()
 
-    def _has_left_unseen(self) -> bool:
-        """Has the client left while its socket is not read? Only the kernel can tell then."""
-        if self._is_reading or self._transport is None or _TCP_INFO is None:
-            return False
-        sock = self._transport.get_extra_info("socket")
-        return sock is None or sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)[0] in _TCP_LEFT
+    def _close(self) -> None:
+        """Close when what is written has gone out; `check` sees to it that this has an end."""
+        self._state = _CLOSED
+        self.since = self.server.gateway.clock()
+        if self._transport is not None:
+            self._transport.close()
 
     def _left(self) -> None:
         if self._answer is not None and self._answer.flight is not None:

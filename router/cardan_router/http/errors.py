@@ -12,6 +12,14 @@ from cardan_router.rejections import error_object
 if TYPE_CHECKING:
     from cardan_router.rejections import Told
 
+# Codes of heads that cannot be read, by status; the others are `bad_request`.
+HEAD_CODES = {
+    408: "request_timeout",
+    431: "headers_too_large",
+    501: "not_implemented",
+    505: "http_version",
+}
+
 
 def body_of(told: Told, message: str, param: str | None, api: Api | None) -> bytes:
     """An error answer's body."""

@@ -14,6 +14,8 @@ from cardan_router.forwarded import Forwarded as Forwarded  # one of the routes'
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from cardan_router.rejections import Told
+
 
 class Request(NamedTuple):
     """A request that the gateway answers itself.
@@ -96,3 +98,10 @@ def allowed(route: Route) -> str:
     if "GET" in methods:
         methods.add("HEAD")
     return ", ".join(sorted(methods))
+
+
+def refusal_headers(told: Told, route: Route | None) -> tuple[tuple[str, str], ...]:
+    """What a refusal must say beside its body: which methods there are, how to identify oneself."""
+    if told.status == 405 and route is not None:
+        return (("allow", allowed(route)),)
+    return (("www-authenticate", "Bearer"),) if told.status == 401 else ()

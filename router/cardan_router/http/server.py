@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import urllib.parse
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from cardan_router.gateway import Caller, Gateway
     from cardan_router.http.routes import Route
     from cardan_router.wire.heads import RequestHead
+
+log = logging.getLogger(__name__)
 
 # Connections that may wait to be accepted: a burst of clients while the loop is busy for 100 ms.
 BACKLOG = 4096
@@ -105,7 +108,11 @@ class HttpServer:
         if now - self._checked_at >= CHECK_S:
             self._checked_at = now
             for connection in list(self._connections):
-                connection.check(now)
+                try:
+                    connection.check(now)
+                except Exception:  # one connection fails, and the others keep their deadlines
+                    log.exception("a client's connection failed")
+                    connection.abort()
 
     def resolve(self, head: RequestHead) -> tuple[Route | None, Caller]:
         """The route of a request and who asks, by the head alone.

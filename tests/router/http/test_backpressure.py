@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cardan.instants import Monotonic
 from cardan.ledger import Outcome
+from cardan_router.http.routes import Local, Response
 from cardan_router.limits import LimitsConfig
 
 from tests.fakes.client import chat, connect, get, post
@@ -144,6 +145,36 @@ async def test_a_client_that_reads_no_answers_gets_no_more_of_them() -> None:
         client.resume()
         assert (await client.reply()).status == 200
         client.reset()
+
+
+async def test_a_client_that_never_reads_is_not_waited_for_when_its_connection_closes() -> None:
+    """Too little is unsent for writing to be paused, so nothing else would ever end it."""
+    clock = ManualClock()
+    big = Local("/big", lambda _: Response(200, b"x" * 20_000))
+    async with (
+        engines(1) as fleet,
+        serving(fleet, clock=clock, routes=(big,)) as served,
+        connect(served.port) as client,
+    ):
+        client.pause()
+        await until(lambda: served.server._connections, "the client")
+        (connection,) = served.server._connections
+        transport = connection._transport
+        assert transport is not None
+        while not transport.get_write_buffer_size():
+            await client.send(get("/big"))
+            await settle(5)
+        await settle(50)
+        assert connection._stalled_since is None
+        for seconds in (76, 299):  # keep_alive_s, then less than stalled_reader_s
+            clock.advance(seconds)
+            served.gateway.sweep()
+            await settle()
+            assert served.server.connections == 1
+        assert transport.is_closing()
+        clock.advance(2)
+        served.gateway.sweep()
+        await until(lambda: not served.server.connections, "the connection to be gone")
 
 
 async def test_bodies_are_buffered_to_the_limit_and_no_further() -> None:

@@ -13,9 +13,11 @@ from cardan.ledger import Outcome
 from cardan.scheduler import AdmissionConfig
 from cardan_router.flight import Flight
 from cardan_router.http.answer import Answer
+from cardan_router.http.connection import HttpConnection
 from cardan_router.upstream.connection import EngineConnection
 
 from tests.fakes.client import chat, connect, post
+from tests.fakes.clock import ManualClock
 from tests.fakes.engine import (
     DONE,
     HANG,
@@ -260,3 +262,22 @@ async def test_a_stream_with_a_bug_in_its_middle_ends_with_an_error_event(
             assert reply.events[-1]["error"]["code"] == "internal_error"
             assert b"[DONE]" not in reply.body
         assert served.journal.outcomes == [Outcome.CUT]
+
+
+async def test_one_client_with_a_bug_does_not_keep_the_others_from_their_deadlines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = ManualClock()
+    async with (
+        engines(1) as fleet,
+        serving(fleet, clock=clock) as served,
+        connect(served.port) as one,
+        connect(served.port) as other,
+    ):
+        await until(lambda: served.server.connections == 2, "both to be connected")
+        with monkeypatch.context() as patched:
+            patched.setattr(HttpConnection, "check", broken)
+            clock.advance(2)
+            served.gateway.sweep()
+        assert await one.is_closed()
+        assert await other.is_closed()

@@ -10,16 +10,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 from cardan.policies import DualMap
-from cardan_router.limits import LimitsConfig
+from cardan_router.limits import HttpConfig, LimitsConfig
 
 from tests.fakes.client import chat, connect, get, post
 from tests.fakes.clock import ManualClock
 from tests.fakes.engine import engines
 from tests.fakes.gateway import serving
 from tests.fakes.waiting import settle, until
+
+if TYPE_CHECKING:
+    from tests.fakes.client import Reply
+    from tests.fakes.gateway import Served
 
 P = "/v1/chat/completions"
 BODY = json.dumps(chat()).encode()
@@ -387,6 +392,46 @@ async def test_an_idle_connection_is_closed_after_its_time() -> None:
         clock.advance(76)
         served.gateway.sweep()
         assert await client.is_closed()
+
+
+async def test_a_head_that_cannot_be_read_is_answered_in_its_own_terms() -> None:
+    """After HEAD, with an id and an origin, of HTTP/1.0: nothing of that is this one's."""
+    first = ("x-request-id: FIRST", "origin: https://a.b", "connection: keep-alive")
+    http = HttpConfig(cors_origins=("*",))
+    for bad in (b"BAD\x00 / HTTP/1.1\r\n\r\n", b"GET /v1/models HT"):
+        clock = ManualClock()
+        async with (
+            engines(1) as fleet,
+            serving(fleet, clock=clock, http=http) as served,
+            connect(served.port) as client,
+        ):
+            for request in (
+                post(chat(), headers=first),
+                get("/v1/models", first, method="HEAD").replace(b"HTTP/1.1", b"HTTP/1.0"),
+            ):
+                await client.send(request)
+                is_head = request.startswith(b"HEAD")
+                assert (await client.reply(is_head=is_head)).header("x-request-id") == "FIRST"
+            await client.send(bad)
+            reading = asyncio.ensure_future(client.reply())
+
+            def is_answered(
+                clock: ManualClock = clock,
+                served: Served = served,
+                reading: asyncio.Future[Reply] = reading,
+            ) -> bool:
+                clock.advance(1)
+                served.gateway.sweep()
+                return reading.done()
+
+            await until(is_answered, "an answer")
+            reply = await reading
+            assert reply.status in (400, 408)
+            assert reply.json["error"]["message"]
+            assert (reply.header("x-request-id") or "").startswith("req-")
+            assert reply.header("access-control-allow-origin") is None
+            assert reply.header("connection") == "close"
+            assert served.journal.refused[0][1] == ""
 
 
 async def test_more_clients_than_allowed_are_turned_away() -> None:

@@ -155,6 +155,17 @@ async def test_a_thousand_pipelined_local_requests_do_not_recurse() -> None:
             assert (await client.reply()).status == 200
 
 
+async def test_a_thousand_pipelined_chunked_requests_do_not_recurse() -> None:
+    one = (
+        b"GET /v1/models HTTP/1.1\r\nhost: g\r\ntransfer-encoding: chunked\r\n\r\n"
+        b"2\r\nhi\r\n0\r\n\r\n"
+    )
+    async with engines(1) as fleet, serving(fleet) as served, connect(served.port) as client:
+        await client.send(one * 1000)
+        for _ in range(1000):
+            assert (await client.reply()).status == 200
+
+
 async def test_http_1_0_gets_a_body_that_ends_with_the_connection() -> None:
     def script(_: Seen) -> Iterable[Step]:
         yield from stream(5)

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 class Sink(Protocol):
     """Takes one answer. Calls come in this order, and none after the last:
 
-    `head data* end` | `head data* cut` | `reject` (and `cut` alone, if one of them raised). Each call may be a packet on the wire, so the
-    last bytes come with the end where they are known to be the last.
+    `head data* end` | `head data* cut` | `reject`; and `cut` at any time after one of them raised.
+    Each call may be a packet on the wire, so the last bytes come with the end where they are known
+    to be the last.
     """
 
     def head(self, answer: AnswerHead, length: int | None) -> None:

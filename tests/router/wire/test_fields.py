@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from cardan.errors import RequestError
+from cardan.instants import Monotonic
+from cardan.prompt import KeyConfig
+from cardan.request import Api
+from cardan_router.calls import Reading, read_call
 from cardan_router.passing import TO_ENGINES
 from cardan_router.wire import heads
 from cardan_router.wire.fields import FieldTable, HeadError
@@ -37,6 +42,17 @@ def test_what_is_passed_is_one_line_or_none(name: str, value: str) -> None:
         assert raw.translate(None, bytes([*b"\t", *range(0x20, 0x7F), *range(0x80, 0x100)])) == (
             b"\r\n"
         )
+
+
+@pytest.mark.parametrize("name", ["x-a", "authorization"])
+def test_headers_that_came_without_http_are_checked_before_an_engine_sees_them(name: str) -> None:
+    reading = Reading(KeyConfig(), lambda _: 1.0, wants_prompt=False, pass_authorization=True)
+    with pytest.raises(RequestError):
+        read_call(
+            reading, Api.CHAT, "/v1/chat/completions", {name: "1\r\n\r\nPOST /flush_cache"}, b"{}",
+            fields={}, model="m", passed=None, request_id="r", tenant="", priority=0,
+            now=Monotonic(0.0),
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("line", SECRETS)

@@ -284,6 +284,7 @@ class Exchange:
         else:
             self._full.discard(endpoint.id)
         self.breaks += self._breaks_of(failure, endpoint)
+        self._stale_at = None
         if self._may_retry(failure, now):
             retried = self._redispatch(failure, now)
             if retried is not None:

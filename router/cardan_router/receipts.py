@@ -6,6 +6,7 @@ receipts it is called by its hash, which every replica of the gateway computes a
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ def public_name(state: EndpointState) -> str:
 def receipt(flight: Flight) -> dict[str, object]:
     """The flight's decision and attempts, as `x-cardan-explain` answers."""
     return receipt_of(flight.exchange, flight.dispatched_at)
+
+
+def explained(flight: Flight) -> str:
+    """The receipt as a header's value: ASCII, whatever endpoints and models are called."""
+    return json.dumps(receipt(flight), separators=(",", ":")).replace("\x7f", "\\u007f")
 
 
 def receipt_of(exchange: Exchange, dispatched_at: Monotonic | None) -> dict[str, object]:

@@ -186,6 +186,16 @@ def test_a_fresh_connection_that_breaks_after_a_stale_one_is_the_second_break(
     assert (exchange.attempts, exchange.breaks) == (1, 2)
 
 
+def test_a_stale_connection_is_forgotten_when_the_visit_ends_otherwise() -> None:
+    exchange = exchange_of(scheduler_of(2))
+    first = forwarded(exchange.arrive(T0))
+    exchange.failed(Failure.STALE, T0)
+    exchange.failed(Failure.REFUSED, T0)
+    assert forwarded(exchange.failed(Failure.RESET, after(1.0))) is first
+    exchange.failed(Failure.RESET, after(1.0))
+    assert (exchange.attempts, exchange.breaks) == (3, 2)
+
+
 def test_every_further_dispatch_is_on_a_fresh_connection() -> None:
     exchange = exchange_of(scheduler_of(3))
     exchange.arrive(T0)

@@ -23,7 +23,7 @@ from cardan_router.grpc.boundary import guarded
 from cardan_router.grpc.errors import CallError
 from cardan_router.grpc.sse import EventReader
 from cardan_router.pb.cardan.v1 import inference_pb2, inference_pb2_grpc
-from cardan_router.receipts import receipt
+from cardan_router.receipts import explained, receipt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -214,7 +214,7 @@ async def _send_initial_metadata(rpc: Rpc, flight: Flight, *, stream: bool = Fal
         return
     metadata = [("x-request-id", rpc.request_id)]
     if flight.call.explain:
-        metadata.append((EXPLAIN, orjson.dumps(receipt(flight)).decode()))
+        metadata.append((EXPLAIN, explained(flight)))
     await rpc.context.send_initial_metadata(tuple(metadata))
 
 

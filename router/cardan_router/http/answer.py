@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from cardan_router.http import errors, writing
 from cardan_router.http.routes import Response
-from cardan_router.receipts import receipt
+from cardan_router.receipts import explained
 from cardan_router.rejections import of_reject
 from cardan_router.wire.chunks import LAST_CHUNK, chunk
 
@@ -108,7 +107,7 @@ class Answer:
         lines = answer.passed
         flight = self.flight
         if flight is not None and flight.call.explain:
-            lines += f"x-cardan-explain: {_explained(flight)}\r\n"
+            lines += f"x-cardan-explain: {explained(flight)}\r\n"
         self._is_sized = length is not None
         self._chunked = length is None and self._minor == 1
         if length is not None:
@@ -151,7 +150,7 @@ class Answer:
             headers = (("retry-after", str(max(1, round(reject.retry_after_s)))),)
         flight = self.flight
         if flight is not None and flight.call.explain:
-            headers += (("x-cardan-explain", _explained(flight)),)
+            headers += (("x-cardan-explain", explained(flight)),)
         param = "model" if of_reject(reject).code == "model_not_found" else None
         self.refuse(of_reject(reject), reject.message, param, headers)
 
@@ -176,8 +175,3 @@ class Answer:
         return (f"{line}{lines}x-request-id: {self.request_id}\r\n{server.date_line}\r\n").encode(
             "latin-1"
         )
-
-
-def _explained(flight: Flight) -> str:
-    """The receipt as a header's value: ASCII, whatever endpoints and models are called."""
-    return json.dumps(receipt(flight), separators=(",", ":")).replace("\x7f", "\\u007f")

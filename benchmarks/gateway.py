@@ -54,7 +54,8 @@ def main(argv: list[str] | None = None) -> int:
 def _run(options: Options) -> int:
     raise_file_limit()
     facts = report.machine()
-    print(f"{facts['date']}  {facts['cores']} × {facts['cpu']}, load {facts['load_before']}\n")
+    print(f"{facts['date']}  {facts['cores']} × {facts['cpu']}, load {facts['load_before']}")
+    print(f"Python {facts['python']}\n")
     candidates, failed = _candidates(options)
     with mock(core=cores()[1]) as engine:
         judge = _rss_run if options.rss else _cell_run

@@ -35,7 +35,14 @@ from cardan_router.rounds import Rounds
 from cardan_router.scrape import Scraper
 from cardan_router.standing import Herald
 from cardan_router.supervise import Supervisor
-from cardan_router.telemetry import ObservedScheduler, Present, Registry, RequestRecorder, metrics
+from cardan_router.telemetry import (
+    LoopBusy,
+    ObservedScheduler,
+    Present,
+    Registry,
+    RequestRecorder,
+    metrics,
+)
 from cardan_router.wiring import fetcher_of, keys_of, wants_scrape
 from cardan_router.workers import Board
 from cardan_router.workers.sharing import Sharing
@@ -76,6 +83,7 @@ class App:
         self._config_ok = True
         self._board = Board(slot.folder, slot.name) if slot else None
         self.supervisor = Supervisor(self._count(metrics.TASK_RESTARTS))
+        self.busy = LoopBusy()
         self._build()
         self._bind_gauges()
         self._adopt_predecessor()
@@ -134,6 +142,7 @@ class App:
         self.doors = FrontDoors(self.gateway, self.admin, self.readiness, config, shared)
 
     def _bind_gauges(self) -> None:
+        self.present.one(metrics.LOOP_BUSY, self.busy.ratio)
         self.present.one(metrics.CLIENTS, lambda: self.doors.connections)
         self.present.one(metrics.READY, lambda: float(self.readiness.look().ready))
         self.present.one(metrics.CONFIG_OK, lambda: float(self._config_ok))
@@ -288,6 +297,7 @@ class App:
         while True:
             self.fleet.tick(monotonic())
             self.herald.look(monotonic())
+            self.busy.look(monotonic())
             await asyncio.sleep(TICK_S)
 
     async def _flush_access_log(self) -> None:

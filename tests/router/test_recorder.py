@@ -56,6 +56,9 @@ class Bench:
         *,
         fail_first: bool = False,
         request_id: str = "r",
+        slo_ttft_s: float = 1.0,
+        stream: bool = True,
+        answered: bool = True,
         usage: Usage | None = None,
         prompt: Prompt = EMPTY,
     ) -> None:
@@ -65,9 +68,9 @@ class Bench:
             api=Api.CHAT,
             model=model,
             prompt=prompt,
-            stream=True,
+            stream=stream,
             arrived_at=Monotonic(0.5),
-            slo_ttft_s=1.0,
+            slo_ttft_s=slo_ttft_s,
             tenant="secret-tenant",
         )
         exchange = Exchange(self.scheduler, view)
@@ -76,8 +79,13 @@ class Bench:
         if dispatched and fail_first:
             exchange.failed(Failure.RESET, Monotonic(1.0))
         if dispatched:
-            exchange.first_byte(Monotonic(3.0))
-            exchange.ended(outcome, Monotonic(4.0), usage)
+            if answered:
+                exchange.first_byte(Monotonic(3.0))
+                exchange.ended(outcome, Monotonic(4.0), usage)
+            elif outcome is Outcome.CLIENT_LEFT:
+                exchange.client_left(Monotonic(4.0))
+            else:
+                exchange.deadline(Monotonic(4.0))
         flight = SimpleNamespace(
             exchange=exchange,
             call=SimpleNamespace(view=view),
@@ -162,6 +170,41 @@ def test_predicted_and_reported_tokens_are_of_one_kind(bench: Bench) -> None:
     assert sum(bench.series(metrics.CACHED_PREDICTED).values()) == 1536
     assert sum(bench.series(metrics.CACHED_ACTUAL).values()) == 1536
     assert bench.lines()[0]["predicted_cached_tokens"] == 1536
+
+
+def test_the_hit_rate_has_its_own_denominator(bench: Bench) -> None:
+    bench.request(usage=Usage(prompt_tokens=100, cached_tokens=25))
+    bench.request(usage=Usage(prompt_tokens=1000))  # an engine that does not tell
+    assert sum(bench.series(metrics.CACHED_OF).values()) == 100
+
+
+@pytest.mark.parametrize(
+    ("outcome", "answered", "slo_ttft_s", "counted"),
+    [
+        (Outcome.OK, True, 2.5, (1, 0)),  # the first byte came after 2.5 s
+        (Outcome.OK, True, 2.4, (0, 1)),
+        (Outcome.CUT, True, 2.5, (1, 0)),  # a broken promise, but not this one
+        (Outcome.ENGINE_ERROR, True, 2.5, (0, 1)),
+        (Outcome.DEADLINE, False, 99.0, (0, 1)),
+        (Outcome.CLIENT_ERROR, True, 0.1, None),
+        (Outcome.CLIENT_LEFT, False, 99.0, None),
+        (Outcome.CLIENT_LEFT, False, 3.0, (0, 1)),  # left at 3.5 s, and not too early
+    ],
+)
+def test_a_promise_is_kept_or_broken_once(
+    bench: Bench,
+    outcome: Outcome,
+    answered: bool,
+    slo_ttft_s: float,
+    counted: tuple[int, int] | None,
+) -> None:
+    bench.request(outcome=outcome, answered=answered, slo_ttft_s=slo_ttft_s)
+    bench.request(outcome=outcome, answered=answered, slo_ttft_s=slo_ttft_s, stream=False)
+    series = bench.series(metrics.SLO)
+    if counted is None:
+        assert series == {}
+    else:
+        assert series == {("m", "true"): counted[0], ("m", "false"): counted[1]}
 
 
 def test_a_log_line_tells_the_story_and_a_receipt_is_kept(bench: Bench) -> None:

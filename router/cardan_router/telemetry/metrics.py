@@ -56,6 +56,14 @@ DURATION = Spec(
     ("api", "model"),
     DURATION_BUCKETS_S,
 )
+SLO = Spec(
+    "cardan_slo_requests_total",
+    Kind.COUNTER,
+    "Streamed requests by whether their first token came within the time promised (`slo`, or the"
+    " request's own). Those that could not be served count as `false`; those that were wrong, or"
+    " given up before the time was over, are not counted.",
+    ("model", "met"),
+)
 QUEUE = Spec(
     "cardan_queue_seconds",
     Kind.HISTOGRAM,
@@ -106,6 +114,12 @@ CACHED_ACTUAL = Spec(
     "cardan_cached_tokens_actual_total",
     Kind.COUNTER,
     "Prompt tokens that the engine found in its cache, of the same requests.",
+    ("endpoint",),
+)
+CACHED_OF = Spec(
+    "cardan_cached_tokens_prompt_total",
+    Kind.COUNTER,
+    "Prompt tokens of the same requests, cached or not: the hit rate is what was cached over this.",
     ("endpoint",),
 )
 PROMPT_TOKENS = Spec(
@@ -224,6 +238,13 @@ SATURATION = Spec(
     "cardan_saturation_ratio",
     Kind.GAUGE,
     "How full the gateway's queue is (requests or bytes, whichever is fuller), 0 to 1.",
+    merge="max",
+)
+LOOP_BUSY = Spec(
+    "cardan_loop_busy_ratio",
+    Kind.GAUGE,
+    "Share of the last ten seconds in which the event loop had work: computing, or waiting for a"
+    " CPU. Of several workers the busiest. Near 1, requests wait for the gateway itself: scale it.",
     merge="max",
 )
 CLIENTS = Spec("cardan_client_connections", Kind.GAUGE, "Open connections of clients.")

@@ -16,6 +16,7 @@ from cardan.request import Api
 from cardan.scheduler import Scheduler
 
 from cardan_router.telemetry import metrics
+from cardan_router.telemetry.legend import UNSERVED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -39,6 +40,7 @@ MAX_BUNDLES = 4096
 MAX_TEXT_CHARS = 200
 # An error is quick to write: its first byte is no first token.
 _ERRORS = frozenset({Outcome.CLIENT_ERROR, Outcome.ENGINE_ERROR})
+_UNSERVED = frozenset(UNSERVED)
 
 
 # An enum's `.value` is a Python property; on this path a dictionary is six times as fast.
@@ -54,6 +56,8 @@ class _Bundle:
         "api",
         "completion",
         "duration",
+        "met",
+        "missed",
         "model",
         "outcomes",
         "prompt",
@@ -67,6 +71,7 @@ class _Bundle:
         self.model = model
         self.outcomes: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
         self.prompt = self.completion = 0
+        self.met = self.missed = 0
         self.ttft = registry.histogram(metrics.TTFT).cell((api, model, str(stream).lower()))
         self.duration = registry.histogram(metrics.DURATION).cell((api, model))
         self.queue = registry.histogram(metrics.QUEUE).cell((model,))
@@ -83,6 +88,26 @@ class _Bundle:
             registry.counter(metrics.PROMPT_TOKENS).add((self.model,), self.prompt)
             registry.counter(metrics.COMPLETION_TOKENS).add((self.model,), self.completion)
             self.prompt = self.completion = 0
+        if self.met or self.missed:  # both, so that a rate of misses starts from zero
+            promises = registry.counter(metrics.SLO)
+            promises.add((self.model, "true"), self.met)
+            promises.add((self.model, "false"), self.missed)
+            self.met = self.missed = 0
+
+    def promise(self, flight: FlightRecord, view: RequestView, outcome: Outcome) -> None:
+        """Was the first token there in time?"""
+        first_byte_at, slo_ttft_s = flight.exchange.first_byte_at, view.slo_ttft_s
+        if first_byte_at is not None and outcome not in _ERRORS:
+            if first_byte_at - flight.arrived_at <= slo_ttft_s:
+                self.met += 1
+            else:
+                self.missed += 1
+        elif outcome in _UNSERVED or (
+            outcome is Outcome.CLIENT_LEFT
+            and flight.ended_at is not None
+            and flight.ended_at - flight.arrived_at > slo_ttft_s
+        ):
+            self.missed += 1
 
 
 class _Tally:
@@ -91,6 +116,7 @@ class _Tally:
     __slots__ = (
         "actual_s",
         "cached_actual",
+        "cached_of",
         "cached_predicted",
         "cached_reports",
         "hit_tokens",
@@ -104,7 +130,7 @@ class _Tally:
         self.tokens = self.hit_tokens = 0.0
         self.predicted_s = self.actual_s = 0.0
         self.cached_predicted = 0.0
-        self.cached_actual = self.cached_reports = 0
+        self.cached_actual = self.cached_of = self.cached_reports = 0
 
     def flush(self, endpoint: str, registry: Registry) -> None:
         """Move what has been counted to the registry."""
@@ -121,6 +147,7 @@ class _Tally:
         if self.cached_reports:
             rows.append((metrics.CACHED_PREDICTED, self.cached_predicted))
             rows.append((metrics.CACHED_ACTUAL, self.cached_actual))
+            rows.append((metrics.CACHED_OF, self.cached_of))
         for spec, amount in rows:
             registry.counter(spec).add((endpoint,), amount)
 
@@ -260,6 +287,8 @@ class RequestRecorder:
         outcome = exchange.outcome or Outcome.INVALID
         bundle = self._bundles.get((view.api, view.model, view.stream)) or self._bundle(view)
         bundle.outcomes[outcome] += 1
+        if view.stream:
+            bundle.promise(flight, view, outcome)
         decision = exchange.decision
         if decision is not None:
             self._dispatched(flight, decision, bundle, outcome)
@@ -317,6 +346,7 @@ class RequestRecorder:
                 tally.cached_reports += 1
                 tally.cached_predicted += chosen.cached_real_tokens
                 tally.cached_actual += usage.cached_tokens
+                tally.cached_of += usage.prompt_tokens or 0
 
 
 class ObservedScheduler(Scheduler):

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := core router sim cli tests e2e benchmarks tools
 
-.PHONY: help sync fmt lint types imports gen-check test demo bench e2e-engines docs-check clean
+.PHONY: help sync fmt lint types imports gen-check test demo bench e2e-engines images docs-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cardan needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1" -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[router,sim]' --group test --group lint
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[router,kubernetes,sim]' --group test --group lint
 	@touch $@
 
 sync: $(READY) ## create .venv with everything, pinned by constraints.txt
@@ -56,6 +56,9 @@ bench: $(READY) ## the gateway against its peers, in one run
 
 e2e-engines: $(READY) ## real vLLM and SGLang behind the gateway (opt-in, needs their recipes)
 	$(BIN)/pytest e2e/engines -m engines
+
+images: $(READY) ## cardan-router and cardan-engine, by docker, podman or buildah (BASE=IMAGE, TAG=dev)
+	$(BIN)/python tools/build_images.py --tag $(or $(TAG),dev) $(if $(BASE),--base $(BASE))
 
 clean: ## remove .venv and tool caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache out

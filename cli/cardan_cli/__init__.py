@@ -7,6 +7,7 @@ starts without the simulator's dependencies, and a missing extra is a sentence, 
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -27,9 +28,14 @@ class Subcommand(NamedTuple):
 SUBCOMMANDS: Final[dict[str, Subcommand]] = {
     "router": Subcommand("cardan_router.main", "router", "run the gateway"),
     "engine": Subcommand("cardan_sim.serve.main", "sim", "run a simulated vLLM or SGLang server"),
+    "explain": Subcommand("cardan_cli.explain", "router", "ask a gateway, and why it went there"),
     "replay": Subcommand("cardan_sim.replay.main", "sim", "send a trace to an OpenAI endpoint"),
     "demo": Subcommand("cardan_sim.demo.main", "sim", "a whole fleet on this machine, compared"),
 }
+# What may be the first process of a container: these start no other programs, only forks of
+# their own that they look after.
+SERVERS: Final = frozenset({"router", "engine"})
+FIRST_PROCESS: Final = 1
 
 
 def usage() -> str:
@@ -65,6 +71,8 @@ def main(argv: list[str] | None = None) -> int:
     if sub is None:
         sys.stderr.write(f"cardan: unknown command {args[0]!r}\n\n{usage()}\n")
         return 2
+    if args[0] in SERVERS and os.getpid() == FIRST_PROCESS:
+        _be_first_process()
     try:
         module = _load(sub.module)
     except ModuleNotFoundError as error:
@@ -84,6 +92,24 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:  # before, or after, the subcommand takes signals itself
         return 130
     return status if isinstance(status, int) else 0
+
+
+def _be_first_process() -> None:
+    """Do what the kernel leaves undone for process 1.
+
+    It gets no signal that it has no handler for: a pod that is deleted while we still import would
+    sit out its whole grace period. Orphans (of a `kubectl exec`) become its children: ignoring
+    SIGCHLD lets the kernel bury them, so that there are no zombies.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave_at_once)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+
+def _leave_at_once(number: int, frame: object) -> None:
+    """Nothing is served yet; the status is what a shell says of a process that a signal ended."""
+    del frame
+    os._exit(128 + number)
 
 
 def _load(module: str) -> ModuleType:

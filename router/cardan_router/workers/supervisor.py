@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cardan_router.workers.board import make_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from cardan_router.config import Address
@@ -85,6 +85,7 @@ class _Supervisor:
 
     def run(self) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, there would be nothing to wait for
         try:
             while not (self._stopping and all(worker.pid is None for worker in self._workers)):
                 self._start_due()
@@ -148,13 +149,12 @@ class _Supervisor:
                 os.kill(worker.pid, number)
 
     def _reap(self) -> None:
-        for worker in self._workers:
-            if worker.pid is None:
-                continue
-            pid, wait_status = os.waitpid(worker.pid, os.WNOHANG)
-            if pid:
-                worker.pid = None
-                self._ended(worker, os.waitstatus_to_exitcode(wait_status))
+        """Bury every child that ended: workers, and in a container the orphans of others."""
+        for pid, wait_status in _ended_children():
+            for worker in self._workers:
+                if worker.pid == pid:
+                    worker.pid = None
+                    self._ended(worker, os.waitstatus_to_exitcode(wait_status))
 
     def _ended(self, worker: _Worker, status: int) -> None:
         if self._stopping:
@@ -185,6 +185,18 @@ def run_workers(
     Must be called before any thread or event loop exists: workers are forked.
     """
     return _Supervisor(count, run, addresses, grace_s).run()
+
+
+def _ended_children() -> Iterator[tuple[int, int]]:
+    """Process ids and wait statuses of children that have ended."""
+    while True:
+        try:
+            pid, wait_status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if not pid:
+            return
+        yield pid, wait_status
 
 
 def _become_worker(parent: int) -> None:

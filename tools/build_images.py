@@ -1,0 +1,107 @@
+"""Builds the images of deploy/images with docker, podman or buildah, whichever is there.
+
+    python tools/build_images.py                        cardan-router:dev and cardan-engine:dev
+    python tools/build_images.py --tag 1.2 router       one of them
+    python tools/build_images.py --archive out/images   and as archives for `ctr images import`
+
+What pip is told on this machine (`PIP_CONFIG_FILE` or /etc/pip.conf, and the certificates of
+`PIP_CERT`) pip is told in the build, as secrets that stay in no layer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+TARGETS: Final = ("router", "engine")
+# chroot isolation needs no namespaces of its own, so it works inside a container too; the steps
+# that run are pip's and ours.
+BUILDAH_FLAGS: Final = ("--isolation", "chroot", "--layers")
+PIP_CONF: Final = "/etc/pip.conf"
+
+
+class BuildError(Exception):
+    """An image cannot be built here; the message says what to do."""
+
+
+def find_tool() -> str:
+    """The first of docker (with a daemon that answers), podman and buildah."""
+    if shutil.which("docker") and _works("docker", "info"):
+        return "docker"
+    for tool in ("podman", "buildah"):
+        if shutil.which(tool):
+            return tool
+    raise BuildError("needs docker, podman or buildah (Debian: apt-get install buildah)")
+
+
+def build(target: str, name: str, *, base: str = "", tool: str = "") -> None:
+    """Build one target and call it `name`; `BuildError` with the tool's last words if it fails."""
+    tool = tool or find_tool()
+    command = [tool, "build", *(BUILDAH_FLAGS if tool == "buildah" else ())]
+    command += ["--build-arg", f"BASE={base}"] if base else []
+    command += [word for secret in _secrets() for word in ("--secret", secret)]
+    command += ["-f", "deploy/images/Dockerfile", "--target", target, "-t", name, "."]
+    _run(command)
+
+
+def archive(name: str, path: Path, *, tool: str = "") -> None:
+    """Write an image that was built as an archive that containerd, docker and kind can load."""
+    tool = tool or find_tool()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    if tool == "buildah":
+        _run([tool, "push", "-q", name, f"docker-archive:{path}:{name}"])
+    else:
+        _run([tool, "save", "-o", str(path), name])
+
+
+def _secrets() -> list[str]:
+    found = {
+        "pip": os.environ.get("PIP_CONFIG_FILE") or PIP_CONF,
+        "ca": os.environ.get("PIP_CERT", ""),
+    }
+    return [f"id={name},src={path}" for name, path in found.items() if Path(path).is_file()]
+
+
+def _works(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+        raise BuildError(f"{' '.join(command[:2])} failed ({done.returncode}):\n{last}")
+
+
+def main() -> int:
+    """Build what the command line names."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("target", nargs="*", help="router, engine; default: both")
+    parser.add_argument("--tag", default="dev")
+    parser.add_argument("--prefix", default="localhost/cardan-", help="of the names")
+    parser.add_argument("--base", default="", metavar="IMAGE", help="another base image")
+    parser.add_argument("--archive", type=Path, metavar="FOLDER", help="also write TARGET.tar")
+    args = parser.parse_args()
+    try:
+        tool = find_tool()
+        for target in args.target or TARGETS:
+            name = f"{args.prefix}{target}:{args.tag}"
+            build(target, name, base=args.base, tool=tool)
+            sys.stdout.write(f"{name}\n")
+            if args.archive:
+                archive(name, args.archive / f"{target}.tar", tool=tool)
+    except BuildError as error:
+        sys.stderr.write(f"build_images: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

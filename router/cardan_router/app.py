@@ -43,7 +43,8 @@ from cardan_router.telemetry import (
     RequestRecorder,
     metrics,
 )
-from cardan_router.wiring import fetcher_of, keys_of, wants_scrape
+from cardan_router.watch import FileWatch
+from cardan_router.wiring import fetcher_of, files_of, keys_of, wants_scrape, with_secrets
 from cardan_router.workers import Board
 from cardan_router.workers.sharing import Sharing
 
@@ -73,7 +74,8 @@ class App:
     """A gateway from its configuration to its end."""
 
     def __init__(self, invocation: Invocation, config: Config, slot: WorkerSlot | None) -> None:
-        self.config = config
+        self._watch = FileWatch(files_of(config, invocation.config_path))
+        self.config = with_secrets(config)
         self._invocation = invocation
         self._slot = slot
         self._rng = random.Random(config.seed)
@@ -192,6 +194,7 @@ class App:
         spawn("access-log", self._flush_access_log)
         spawn("readiness", self.doors.follow_readiness)
         spawn("discovery-file", self._watch_file)
+        spawn("config-watch", self._watch_config)
         if self._slot is None or self._slot.scrapes:
             spawn("scrape", scrapes.run)
         if self._sharing is not None:
@@ -245,7 +248,8 @@ class App:
         """Check all of it, then change all of it."""
         wanted.check_complete()
         running = self.config
-        config, refused = keep_fixed(running, wanted)
+        files = files_of(wanted, self._invocation.config_path)
+        config, refused = keep_fixed(running, with_secrets(wanted))
         keys = keys_of(config)
         file_source = self._file_source(config)
         listed = file_source.read() if file_source else None
@@ -257,6 +261,7 @@ class App:
         for name in refused:
             log.warning("reload: %s has changed; that takes a restart", name)
         logs.configure(config.log, self._slot.number if self._slot else None)
+        self._watch.renew(files)
         self.config = config
         self._put_in_force(config, keys)
         self._swap_access_log(access_log)
@@ -310,6 +315,13 @@ class App:
             await asyncio.sleep(self.config.discovery.poll_s)
             if self.file_source is not None:
                 self.file_source.poll()
+
+    async def _watch_config(self) -> None:
+        while True:
+            poll_s = self.config.reload.poll_s
+            await asyncio.sleep(poll_s or TICK_S)
+            if poll_s and self._watch.changed():
+                self.reload()
 
     # -- small parts ------------------------------------------------------------------------------
 

@@ -135,6 +135,17 @@ class ShutdownConfig(Section, frozen=True):
     grace_s: NotNegative = 30.0
 
 
+class ReloadConfig(Section, frozen=True):
+    """When the configuration, the keys and the certificates are read again.
+
+    At SIGHUP, and where `poll_s` is not 0 also when one of these files has changed: they are
+    looked at that often, in seconds. In a container nobody sends signals; mounted ConfigMaps and
+    Secrets change by themselves.
+    """
+
+    poll_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
+
+
 class UiConfig(Section, frozen=True):
     """The status page at `/ui`. `receipts` is how many recent decisions it keeps."""
 
@@ -244,6 +255,7 @@ class Config(Section, frozen=True):
     log: LogConfig = LogConfig()
     ui: UiConfig = UiConfig()
     shutdown: ShutdownConfig = ShutdownConfig()
+    reload: ReloadConfig = ReloadConfig()
     seed: int | None = None
 
     def __post_init__(self) -> None:

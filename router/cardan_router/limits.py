@@ -56,7 +56,8 @@ class UpstreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     `idle_s` is how long an unused connection is kept: less than the five seconds after which vLLM
     and SGLang (uvicorn) close theirs, or requests meet a closing connection. `max_idle` bounds the
     unused ones for each endpoint. `api_key` is sent to the engines as a bearer token; clients' own
-    keys are theirs and ours, and go no further unless `pass_authorization` says so.
+    keys are theirs and ours, and go no further unless `pass_authorization` says so. `api_key_file`
+    is a file that holds that key instead, as a mounted Secret does; a reload reads it again.
     `tls_ca` is a PEM file that signs the engines' certificates where their URLs are https (empty:
     the system's).
     """
@@ -64,8 +65,13 @@ class UpstreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     idle_s: Positive = 3.0
     max_idle: Annotated[int, msgspec.Meta(ge=0)] = 256
     api_key: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]*$")] = ""
+    api_key_file: str = ""
     pass_authorization: bool = False
     tls_ca: str = ""
+
+    def __post_init__(self) -> None:
+        if self.api_key and self.api_key_file:
+            raise ValueError("give api_key or api_key_file, not both")
 
 
 class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -1,0 +1,60 @@
+"""One branch of the cgroup tree for each cluster, so that kubelets do not meet in /kubepods.
+
+A kubelet told `cgroupRoot: /NAME` wants that group to exist in every hierarchy it manages. With
+cgroup v1 (and hybrid) each controller is a hierarchy of its own; with v2 there is one, and
+controllers have to be handed down from its root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+TREE = Path("/sys/fs/cgroup")
+PREFIX = "cardan-"  # what bears it is ours to remove
+
+
+def _hierarchies() -> list[Path]:
+    if (TREE / "cgroup.controllers").exists():
+        return [TREE]
+    return [path for path in TREE.iterdir() if path.is_dir() and not path.is_symlink()]
+
+
+def root(name: str) -> str:
+    """The group of the cluster of this name, as kubelet wants it."""
+    return f"/{PREFIX}{name}"
+
+
+def create(name: str) -> None:
+    """Make the cluster's group in every hierarchy."""
+    for hierarchy in _hierarchies():
+        group = hierarchy / root(name)[1:]
+        group.mkdir(exist_ok=True)
+        controllers = hierarchy / "cgroup.controllers"
+        if controllers.exists():  # v2: a child has what its parent hands down
+            handed = " ".join(f"+{one}" for one in controllers.read_text().split())
+            for level in (hierarchy, group):
+                (level / "cgroup.subtree_control").write_text(handed)
+        elif hierarchy.name.startswith("cpuset"):  # v1: a new cpuset is empty and takes nobody
+            for file in ("cpuset.cpus", "cpuset.mems"):
+                (group / file).write_text((hierarchy / file).read_text())
+
+
+def remove(name: str, deadline_s: float = 5.0) -> None:
+    """Remove the cluster's groups. Their processes are dead; the kernel may still be sweeping."""
+    end = time.monotonic() + deadline_s
+    while _left(name) and time.monotonic() < end:
+        time.sleep(0.02)
+
+
+def _left(name: str) -> bool:
+    if not TREE.exists():
+        return False
+    groups = [path for path in (h / root(name)[1:] for h in _hierarchies()) if path.exists()]
+    for group in groups:
+        for folder, _, _ in os.walk(group, topdown=False):
+            with contextlib.suppress(OSError):  # busy: again in a moment
+                Path(folder).rmdir()
+    return any(group.exists() for group in groups)

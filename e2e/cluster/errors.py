@@ -1,0 +1,20 @@
+"""What can go wrong with a cluster for tests: a small flat tree."""
+
+from __future__ import annotations
+
+
+class ClusterError(Exception):
+    """The cluster did not do what was asked; the message is for a person."""
+
+
+class UnavailableError(ClusterError):
+    """Something is missing on this machine; the message is one line that says what to do."""
+
+
+class CommandError(ClusterError):
+    """A command ended with another status than 0; the message has its errors."""
+
+    def __init__(self, argv: list[str], code: int, output: str) -> None:
+        self.code = code
+        self.output = output
+        super().__init__(f"`{' '.join(argv)}` ended with {code}:\n{output.strip()[-4000:]}")

@@ -1,0 +1,156 @@
+"""The API-only cluster is a real API server: RBAC, tokens, outages, compaction; and it leaves
+nothing behind, whichever way its owner ends.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from e2e.cluster import held, procs
+from e2e.cluster.errors import CommandError
+from e2e.cluster.paths import ROOT, runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from e2e.cluster.interface import Cluster
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def namespace(api: Cluster) -> Iterator[str]:
+    name = f"t{time.monotonic_ns()}"
+    api.kubectl("create", "namespace", name)
+    yield name
+    api.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def until(condition: Callable[[], object], what: str, deadline_s: float = 30.0) -> None:
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, f"waited {deadline_s} s in vain: {what}"
+        time.sleep(0.05)
+
+
+def test_the_server_has_the_version_that_was_asked_for(api: Cluster) -> None:
+    told = json.loads(api.kubectl("version", "-o", "json"))
+    assert told["serverVersion"]["major"] == "1"
+
+
+def test_a_service_account_may_do_what_its_role_says_and_no_more(
+    api: Cluster, namespace: str
+) -> None:
+    api.kubectl("create", "serviceaccount", "reader", "-n", namespace)
+    rights = ("--verb=list", "--resource=pods")
+    api.kubectl("create", "role", "reader", *rights, "-n", namespace)
+    subject = f"--serviceaccount={namespace}:reader"
+    api.kubectl("create", "rolebinding", "reader", "--role=reader", subject, "-n", namespace)
+    own = ("--kubeconfig", str(api.kubeconfig_for(namespace, "reader")))
+    assert api.kubectl(*own, "get", "pods", "-o", "name") == ""
+    with pytest.raises(CommandError, match="cannot list resource"):
+        api.kubectl(*own, "get", "secrets")
+
+
+POD = """\
+{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "engine"},
+ "spec": {"nodeName": "nowhere", "containers": [{"name": "c", "image": "none"}]}}"""
+STATUS = """\
+{"status": {"phase": "Running", "podIP": "127.0.1.1", "podIPs": [{"ip": "127.0.1.1"}],
+ "conditions": [{"type": "Ready", "status": "True"}]}}"""
+
+
+def test_a_pod_is_ready_because_the_test_says_so_and_terminates_until_it_is_removed(
+    api: Cluster, namespace: str
+) -> None:
+    def pods(path: str) -> str:
+        return api.kubectl("get", "pods", "-n", namespace, "-o", f"jsonpath={{.items[*]{path}}}")
+
+    api.kubectl("create", "-n", namespace, "-f", "-", input=POD)
+    patch = ("--subresource=status", "--type=merge", "-p", STATUS)
+    api.kubectl("patch", "pod", "engine", "-n", namespace, *patch)
+    assert pods(".status.podIP") == "127.0.1.1"
+    api.kubectl("delete", "pod", "engine", "-n", namespace, "--wait=false")
+    assert pods(".metadata.deletionTimestamp") != ""
+    api.kubectl("delete", "pod", "engine", "-n", namespace, "--force", "--grace-period=0")
+    until(lambda: pods(".metadata.name") == "", "the pod is gone")
+
+
+def test_what_was_there_before_an_outage_is_there_after_it(api: Cluster, namespace: str) -> None:
+    api.stop("api-server")
+    with pytest.raises(CommandError, match=r"refused|EOF|reset"):
+        api.kubectl("get", "namespace", namespace)
+    api.start("api-server")
+    assert namespace in api.kubectl("get", "namespace", namespace, "-o", "name")
+
+
+def test_a_watch_from_before_a_compaction_is_gone(api: Cluster, namespace: str) -> None:
+    def count(version: str) -> str:
+        path = f"/api/v1/namespaces/{namespace}/pods?watch=1&timeoutSeconds=1"
+        return api.kubectl("get", "--raw", f"{path}&resourceVersion={version}")
+
+    kept = ("get", "namespace", namespace, "-o", "jsonpath={.metadata.resourceVersion}")
+    before = api.kubectl(*kept)
+    assert '"code":410' not in count(before)
+    api.kubectl("create", "configmap", "later", "-n", namespace)
+    assert api.compact() > int(before)
+    api.stop("api-server")
+    api.start("api-server")
+    assert '"code":410' in count(before)
+
+
+OWNER = """\
+import sys, time
+from e2e.cluster import up
+with up.api(sys.argv[1]) as cluster:
+    print("up", flush=True)
+    time.sleep(600)
+"""
+
+
+def start_owner(name: str) -> subprocess.Popen[str]:
+    """A process that holds a cluster of its own, once it is up."""
+    argv = [sys.executable, "-c", OWNER, name]
+    owner = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert owner.stdout
+    assert owner.stdout.readline() == "up\n"
+    return owner
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_stays_when_the_owner_ends(api: Cluster, signum: signal.Signals) -> None:
+    name = f"end{signum:d}"
+    with start_owner(name) as owner:
+        folder = runs() / f"{name}-api"
+        line = held.connect(folder)
+        assert line
+        pids = line.ask("status")["pids"].values()
+        line.let_go()
+        assert len(pids) >= 2
+        owner.send_signal(signum)
+        owner.wait(timeout=30)
+    until(lambda: not folder.exists(), "the folder is gone")
+    until(lambda: not any(map(procs.name, pids)), "the daemons are gone")
+
+
+def test_what_a_killed_keeper_left_is_removed_by_the_next_start(api: Cluster) -> None:
+    with start_owner("orphan") as owner:
+        folder = runs() / "orphan-api"
+        line = held.connect(folder)
+        assert line
+        pids = line.ask("status")["pids"].values()
+        keeper = line.ask("status")["keeper"]
+        line.let_go()
+        procs.kill(keeper)
+        until(lambda: not any(map(procs.name, pids)), "the kernel ended the daemons")
+        owner.kill()
+    assert folder.exists()
+    held.sweep()
+    assert not folder.exists()

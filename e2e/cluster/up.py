@@ -1,0 +1,76 @@
+"""Have a cluster: the given one, the running one of that name, or a new one.
+
+    with up.api() as cluster: ...      # etcd, API server, controllers: 3 s
+    with up.full() as cluster: ...     # and a node that runs pods: 10 s
+
+In tests take the fixtures `api` and `cluster` (e2e/conftest.py) instead.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from e2e.cluster import find, held, starting
+from e2e.cluster.layout import Layout
+from e2e.cluster.local import LocalCluster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Waiting for another process that is starting the same cluster.
+OTHERS_DEADLINE_S = 180.0
+
+
+def session_name() -> str:
+    """The cluster's name in this test session: asked for, or random and the same in each worker."""
+    asked = os.environ.get("CARDAN_CLUSTER_NAME", "")
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", "")  # the workers of one session share it
+    return asked or f"t{run[:8] or secrets.token_hex(4)}"
+
+
+@contextmanager
+def api(name: str = "") -> Iterator[LocalCluster]:
+    """Hold an API-only cluster of this name, started if need be.
+
+    Raises:
+        UnavailableError: no binaries.
+    """
+    cluster = take(f"{name or session_name()}-api", full=False)
+    try:
+        yield cluster
+    finally:
+        leave(cluster)
+
+
+def take(name: str, *, full: bool) -> LocalCluster:
+    """Hold the cluster of exactly this name, started if need be. `leave` it in the end."""
+    binaries = find.full_binaries() if full else find.api_binaries()
+    line, new = held.hold(name)
+    try:
+        if not new:
+            held.await_ready(line, OTHERS_DEADLINE_S)
+            return LocalCluster(line, Layout.read(line.folder))
+        return _filled(line, Layout.make(line.folder, binaries, full=full))
+    except BaseException:  # Ctrl-C too: an unfinished cluster ends with its starter's line
+        line.let_go()
+        raise
+
+
+def leave(cluster: LocalCluster) -> None:
+    """Let go of a cluster; if that ends it, wait until nothing of it is left."""
+    alone = cluster.alone()
+    cluster.let_go()
+    if alone:
+        held.await_end(cluster.name)
+
+
+def _filled(line: held.Held, layout: Layout) -> LocalCluster:
+    layout.save()
+    cluster = LocalCluster(line, layout)
+    starting.control_plane_up(line, layout)
+    starting.controllers_up(line, cluster)
+    line.ask("ready")
+    return cluster

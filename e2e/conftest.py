@@ -1,0 +1,54 @@
+"""The clusters that end-to-end tests share: `api` and `cluster`, one of each for a whole session.
+
+Where one is missing the tests that want it are skipped, with one line that says what to do. With
+CARDAN_REQUIRE_CLUSTER=1, as CI has it, they fail instead: a skip nobody reads proves nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from e2e.cluster import up
+from e2e.cluster.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from e2e.cluster.interface import Cluster
+
+# The first test of a session pays for the cluster: 3 to 15 s alone, a minute on a busy machine.
+TIMEOUT_S = 180.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on a cluster wait for pods: they get more time than a unit test."""
+    for item in items:
+        if item.get_closest_marker("cluster") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
+
+
+@pytest.fixture(scope="session")
+def api() -> Iterator[Cluster]:
+    """An API server with its controllers on the loopback; nothing runs, nothing needs root."""
+    yield from _held(up.api())
+
+
+def _held(cluster: AbstractContextManager[Cluster]) -> Iterator[Cluster]:
+    with contextlib.ExitStack() as stack:
+        try:
+            held = stack.enter_context(cluster)
+        except UnavailableError as missing:
+            give_up(str(missing))
+        yield held
+
+
+def give_up(reason: str) -> NoReturn:
+    """Skip, or fail where a cluster is required."""
+    if os.environ.get("CARDAN_REQUIRE_CLUSTER") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -1,0 +1,355 @@
+"""Alert rules: few, each about something a person should do, each saying what.
+
+Promises are watched by burn rate (Google's SRE workbook, chapter 5): an alert fires when the error
+budget of the objective is being spent so fast that it matters, over a long window so that it is
+sure and a short one so that it ends soon after the trouble does. All are by namespace and job, so
+one rule file serves every gateway of a cluster.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import yaml
+from cardan_router.telemetry import metrics
+
+from tools.dashboards.fleet import (
+    LOOP_BUSY_FULL,
+    RATIO_HIGH,
+    RATIO_LOW,
+    SERVED_BADLY,
+    TTFT_OBJECTIVE,
+)
+from tools.dashboards.promql import Expr, Scope, aggregate, difference, one_of, ratio
+
+if TYPE_CHECKING:
+    from cardan_router.telemetry.registry import Spec
+
+BUDGET: Final = 1 - TTFT_OBJECTIVE
+# 14.4 times the even pace spends two per cent of a month's budget in an hour; three times spends a
+# tenth in a day (the workbook's table).
+FAST_BURN, SLOW_BURN = 14.4, 3.0
+# With a handful of requests one miss is a large share; that is no reason to wake anybody.
+MIN_MISSES: Final = 10
+# Fewer prompt tokens a second than two or three requests a minute say little about predictions.
+MIN_TOKENS_PER_S: Final = 50
+WHOSE: Final = ("namespace", "job")
+
+
+class Alert(NamedTuple):
+    """One rule. `says` is what it means, `do` what to do about it. `holds` is Prometheus' `for`."""
+
+    name: str
+    expr: Expr
+    holds: str
+    severity: str
+    summary: str
+    says: str
+    do: str
+
+
+def over(window: str) -> Scope:
+    """Everything there is, at rates over this window."""
+    return Scope({}, window)
+
+
+def _missed_share(window: str) -> Expr:
+    by = (*WHOSE, "model")
+    missed = over(window).rate(metrics.SLO, *by, met="false")
+    return ratio(missed, over(window).rate(metrics.SLO, *by))
+
+
+def _burns(factor: float, long: str, short: str) -> Expr:
+    limit = f"{factor * BUDGET:.3g}"
+    enough = over(long).increase(metrics.SLO, *WHOSE, "model", met="false")
+    return Expr(
+        f"{_missed_share(long)} > {limit}"
+        f"\nand {_missed_share(short)} > {limit}"
+        f"\nand {enough} >= {MIN_MISSES}"
+    )
+
+
+def _above(expr: Expr, limit: float) -> Expr:
+    return Expr(f"{expr} > {limit:g}")
+
+
+def _happened(spec: Spec, window: str, **where: str) -> Expr:
+    """At least once in the window: grown, or there where there was nothing.
+
+    A counter's series begins with its first event, which `increase` therefore does not see.
+    """
+    scope = over(window)
+    series = aggregate("sum", scope.select(spec, **where), *WHOSE)
+    before = aggregate("sum", Expr(f"{scope.select(spec, **where)} offset {window}"), *WHOSE)
+    return Expr(f"{scope.increase(spec, *WHOSE, **where)} > 0\nor ({series} unless {before})")
+
+
+def _cached_apart() -> Expr:
+    scope = over("30m")
+    of = scope.rate(metrics.CACHED_OF, *WHOSE)
+    apart = difference(
+        scope.rate(metrics.CACHED_PREDICTED, *WHOSE), scope.rate(metrics.CACHED_ACTUAL, *WHOSE)
+    )
+    return Expr(f"abs({apart}) / {of} > 0.2\nand {of} > {MIN_TOKENS_PER_S}")
+
+
+def _ttft_apart() -> Expr:
+    scope = over("30m")
+    actual, predicted = (
+        scope.rate(spec, *WHOSE) for spec in (metrics.TTFT_ACTUAL, metrics.TTFT_PREDICTED)
+    )
+    share = ratio(actual, predicted)
+    return Expr(f"({share} > {RATIO_HIGH:g} or {share} < {RATIO_LOW:g})")
+
+
+def _no_endpoint() -> Expr:
+    now = over("")
+    gateways = now.count(metrics.BUILD, *WHOSE)
+    routable = now.max(metrics.FLEET_ENDPOINTS, *WHOSE, which="routable")
+    return Expr(f"{gateways} unless on ({', '.join(WHOSE)}) ({routable} > 0)")
+
+
+def _model_without_endpoint() -> Expr:
+    """A model whose endpoints are all unwell, while the gateway has others."""
+    by = (*WHOSE, "model")
+    return Expr(f"{over('').max(metrics.FLEET_ENDPOINTS, *by, which='routable')} == 0")
+
+
+ALERTS: Final[dict[str, tuple[Alert, ...]]] = {
+    "cardan-promises": (
+        Alert(
+            "CardanTtftBudgetBurnsFast",
+            _burns(FAST_BURN, "1h", "5m"),
+            "2m",
+            "critical",
+            "{{ $labels.model }}: {{ $value | humanizePercentage }} of streams start too late",
+            f"The objective is {TTFT_OBJECTIVE:.0%} in time; two per cent of a month's allowance"
+            " are gone in an hour.",
+            "Look at the dashboard's first row. Engines full (waiting, saturation): add some. One"
+            " endpoint slow: drain it. Nothing of it: a change of what clients send.",
+        ),
+        Alert(
+            "CardanTtftBudgetBurnsSlowly",
+            _burns(SLOW_BURN, "1d", "2h"),
+            "15m",
+            "warning",
+            "{{ $labels.model }}: {{ $value | humanizePercentage }} of streams start too late",
+            f"The objective is {TTFT_OBJECTIVE:.0%} in time; at this pace a tenth of a month's"
+            " allowance goes in a day.",
+            "More capacity at the busy hours, or a promise (`slo`) that the engines can keep.",
+        ),
+        Alert(
+            "CardanRequestsNotServed",
+            _above(
+                ratio(
+                    over("5m").rate(metrics.REQUESTS, *WHOSE, "model", outcome=SERVED_BADLY),
+                    over("5m").rate(metrics.REQUESTS, *WHOSE, "model"),
+                ),
+                0.05,
+            ),
+            "5m",
+            "critical",
+            "{{ $labels.model }}: {{ $value | humanizePercentage }} of requests fail",
+            "More than one in twenty requests failed through no fault of the client.",
+            "The panel 'By outcome' says how. `shed`: more engines. `unreachable`, `reset`, `cut`,"
+            " `engine-error`: engines that break; 'Failed dispatches' says which.",
+        ),
+        Alert(
+            "CardanGatewayFaults",
+            _happened(metrics.REQUESTS, "10m", outcome="internal"),
+            "0m",
+            "warning",
+            "Requests failed by a fault of the gateway itself",
+            "Outcome `internal`: a bug in Cardan.",
+            "The gateway's log has a traceback with the request's id. Please report it.",
+        ),
+    ),
+    "cardan-fleet": (
+        Alert(
+            "CardanNoEndpoint",
+            _no_endpoint(),
+            "1m",
+            "critical",
+            "No engine can be asked: every request waits or is answered 503",
+            "No gateway of this job has a healthy endpoint of any model.",
+            "Are there engine pods, are they Ready, and does discovery find them? The gateway's"
+            " `/ui` lists what it knows and why each is not asked.",
+        ),
+        Alert(
+            "CardanModelWithoutEndpoint",
+            _model_without_endpoint(),
+            "1m",
+            "critical",
+            "{{ $labels.model }}: no engine can be asked",
+            "All endpoints of this model are down, ejected, not ready or draining.",
+            "The engines' own logs first; the gateway's log says when each changed and why.",
+        ),
+        Alert(
+            "CardanEndpointDown",
+            Expr(
+                str(
+                    over("").max(
+                        metrics.ENDPOINT_STATE,
+                        *WHOSE,
+                        "endpoint",
+                        "state",
+                        state=one_of("down", "ejected"),
+                    )
+                )
+                + " == 1"
+            ),
+            "10m",
+            "warning",
+            "{{ $labels.endpoint }} has been {{ $labels.state }} for ten minutes",
+            "At least one gateway sends it nothing, because it fails probes or requests.",
+            "If its pod is Ready, gateway and engine disagree: look at the network between them,"
+            " then restart the engine.",
+        ),
+        Alert(
+            "CardanEngineMetricsStale",
+            _above(over("").max(metrics.SCRAPE_AGE, *WHOSE, "endpoint"), 60),
+            "5m",
+            "warning",
+            "{{ $labels.endpoint }}: metrics are {{ $value | humanizeDuration }} old",
+            "The engine answers, but its /metrics does not. Routing goes by the gateway's own"
+            " accounting.",
+            "Ask the engine's /metrics by hand; an engine whose API server is busy is the"
+            " usual cause.",
+        ),
+    ),
+    "cardan-belief": (
+        Alert(
+            "CardanCachePredictionsOff",
+            _cached_apart(),
+            "30m",
+            "warning",
+            "Predicted and reported cached tokens differ by {{ $value | humanizePercentage }}",
+            "Of all prompt tokens. Requests go where their prefix no longer is.",
+            "Do engines restart, or evict early (KV cache in use near 1)? Does other traffic reach"
+            " them past the gateway? Then `fleet.shadow` holds more than they do.",
+        ),
+        Alert(
+            "CardanTtftPredictionsOff",
+            _ttft_apart(),
+            "30m",
+            "warning",
+            "First tokens take {{ $value | humanize }} times as long as predicted",
+            "Choices rest on wrong numbers.",
+            "'Prefill speed as learned' shows an endpoint that is slower than its kind; 'Waiting"
+            " in the engine' shows traffic that the gateway does not know.",
+        ),
+    ),
+    "cardan-gateway": (
+        Alert(
+            "CardanGatewayBusy",
+            _above(over("").max(metrics.LOOP_BUSY, *WHOSE, "instance"), LOOP_BUSY_FULL),
+            "5m",
+            "warning",
+            "{{ $labels.instance }}: the event loop is busy {{ $value | humanizePercentage }}",
+            "Requests wait for the gateway's CPU, whatever the engines do.",
+            "More replicas, more workers with more CPU, or a higher CPU limit.",
+        ),
+        Alert(
+            "CardanQueueFull",
+            _above(over("").max(metrics.SATURATION, *WHOSE, "instance"), 0.8),
+            "2m",
+            "warning",
+            "{{ $labels.instance }}: its queue is {{ $value | humanizePercentage }} full",
+            "Requests are about to be shed, because all engines are full.",
+            "More engines. More gateways do not help.",
+        ),
+        Alert(
+            "CardanGatewayNotReady",
+            Expr(f"{over('').min(metrics.READY, *WHOSE, 'instance')} == 0"),
+            "10m",
+            "warning",
+            "{{ $labels.instance }} has not been ready for ten minutes",
+            "No endpoint has answered it since it started, so it gets no traffic.",
+            "Ask its /readyz: the answer says what is missing.",
+        ),
+        Alert(
+            "CardanReloadFailed",
+            Expr(f"{over('').min(metrics.CONFIG_OK, *WHOSE, 'instance')} == 0"),
+            "5m",
+            "warning",
+            "{{ $labels.instance }}: its last reload failed",
+            "An older configuration is in force, and a restart would fail.",
+            "The log names the field. `cardan router --config FILE --print-config` checks a file.",
+        ),
+        Alert(
+            "CardanTasksRestart",
+            _above(over("15m").increase(metrics.TASK_RESTARTS, *WHOSE, "task"), 3),
+            "0m",
+            "warning",
+            "The background task {{ $labels.task }} keeps failing",
+            "It is started again each time, but what it does may be late.",
+            "The gateway's log has its tracebacks. Please report it.",
+        ),
+    ),
+}
+
+
+def rules() -> dict[str, object]:
+    """The rule file as data: what `spec` of a PrometheusRule holds, too."""
+    return {
+        "groups": [
+            {"name": name, "rules": [_rule(alert) for alert in alerts]}
+            for name, alerts in ALERTS.items()
+        ]
+    }
+
+
+def _rule(alert: Alert) -> dict[str, object]:
+    return {
+        "alert": alert.name,
+        "expr": _Block(alert.expr),
+        "for": alert.holds,
+        "labels": {"severity": alert.severity},
+        "annotations": {
+            "summary": alert.summary,
+            "description": f"{alert.says} {alert.do}",
+        },
+    }
+
+
+class _Block(str):
+    """Text that YAML shows as it is, line by line."""
+
+    __slots__ = ()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Dumps blocks as blocks."""
+
+
+_Dumper.add_representer(
+    _Block, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|")
+)
+
+
+def rules_file() -> str:
+    """The rule file that Prometheus reads and the chart wraps."""
+    head = "# Written by tools/gen_dashboards.py from tools/dashboards/alerts.py: change that.\n"
+    return head + yaml.dump(rules(), Dumper=_Dumper, sort_keys=False, width=96, allow_unicode=True)
+
+
+def page() -> str:
+    """The reference page."""
+    rows = [
+        f"| `{alert.name}` | {alert.severity} | {alert.holds} | {alert.says} | {alert.do} |"
+        for group in ALERTS.values()
+        for alert in group
+    ]
+    return _PAGE_HEAD + "\n".join(rows) + "\n"
+
+
+_PAGE_HEAD: Final = """# Alerts
+
+<!-- Written by tools/gen_dashboards.py from tools/dashboards/alerts.py: change that. -->
+
+The rules that the chart installs (`monitoring.rules.enabled`), and that any Prometheus can read
+as a file: `deploy/helm/cardan/rules/cardan.yaml`. `for` is how long the condition must hold.
+
+| alert | severity | for | means | do |
+|---|---|---|---|---|
+"""

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import queue
 import select
+import stat
 import sys
 import threading
 from typing import TYPE_CHECKING, Final
@@ -26,20 +28,25 @@ log = logging.getLogger(__name__)
 FLUSH_EVERY_S: Final = 0.2
 # About 20,000 lines: seconds of a busy gateway.
 MAX_PENDING_BYTES: Final = 8 * 1024 * 1024
+# More than a fifth of a second's lines of one busy worker.
+MAX_WRITE_BYTES: Final = 1024 * 1024
 # At shutdown a reader that does not read any more is not waited for.
 CLOSE_WAIT_S: Final = 1.0
 
 
 class AccessLog:
-    """Lines to standard output (`-`) or a file; `off` writes nothing."""
+    """Lines to standard output (`-`) or a file; `off` writes nothing.
 
-    def __init__(self, target: str, on_drop: Callable[[], None]) -> None:
+    `shared` says that other processes write to the same standard output.
+    """
+
+    def __init__(self, target: str, on_drop: Callable[[], None], *, shared: bool = False) -> None:
         self.enabled = target != "off"
         self._target = target
         self._on_drop = on_drop
         self._lines: list[bytes] = []
         self._handed = self._gathered = 0
-        self._writer = _Writer(target) if self.enabled else None
+        self._writer = _Writer(target, shared=shared) if self.enabled else None
 
     def write(self, entry: Mapping[str, object]) -> None:
         """Log one request."""
@@ -77,9 +84,10 @@ class AccessLog:
 class _Writer:
     """The thread: a daemon, since a write to a full pipe may never return."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, shared: bool) -> None:
         self.written = 0
         self._target = target
+        self._shared = shared
         self._file = self._open()
         self._queue: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
@@ -98,18 +106,26 @@ class _Writer:
     def _open(self) -> io.FileIO:
         """Unbuffered: a buffer whose lock a stuck write holds would crash the process's end."""
         if self._target == "-":
-            return io.FileIO(sys.stdout.fileno(), "wb", closefd=False)
-        return io.FileIO(self._target, "ab")
+            file = io.FileIO(sys.stdout.fileno(), "wb", closefd=False)
+        else:
+            file = io.FileIO(self._target, "ab")
+        self._piece_bytes = _whole_bytes(file.fileno(), shared=self._shared)
+        return file
 
     def _write(self, lines: list[bytes]) -> None:
-        """Whole lines in pieces that a pipe takes at once: workers share standard output."""
-        piece = b""
+        """Whole lines, in as few writes as keep them whole.
+
+        Each write lets go of the interpreter and fights the event loop for it afterwards.
+        """
+        piece: list[bytes] = []
+        size = 0
         for line in lines:
-            if piece and len(piece) + len(line) > select.PIPE_BUF:
-                self._put(piece)
-                piece = b""
-            piece += line
-        self._put(piece)
+            if piece and size + len(line) > self._piece_bytes:
+                self._put(b"".join(piece))
+                piece, size = [], 0
+            piece.append(line)
+            size += len(line)
+        self._put(b"".join(piece))
 
     def _put(self, piece: bytes) -> None:
         while piece:
@@ -132,3 +148,19 @@ class _Writer:
             self.written += sum(map(len, lines))
         if self._target != "-":
             self._file.close()
+
+
+def _whole_bytes(descriptor: int, *, shared: bool) -> int:
+    """Up to how much can be written at once and not be torn by another writer's lines.
+
+    A file takes each write whole. A pipe takes PIPE_BUF whole; more than that only while nobody
+    else writes to it: no other worker (`shared`), nor this process's own log.
+    """
+    status = os.fstat(descriptor)
+    if not stat.S_ISFIFO(status.st_mode):
+        return MAX_WRITE_BYTES
+    try:
+        is_log = os.path.samestat(status, os.fstat(sys.stderr.fileno()))
+    except (OSError, ValueError):  # there is no standard error, or it is no file
+        is_log = False
+    return select.PIPE_BUF if shared or is_log else MAX_WRITE_BYTES

@@ -14,6 +14,7 @@ import os
 import random
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ from cardan_router.admin import Admin
 from cardan_router.clock import monotonic
 from cardan_router.config import keep_fixed
 from cardan_router.discovery import FileSource, Membership
+from cardan_router.discovery.kubernetes.discovery import KubernetesDiscovery
+from cardan_router.discovery.kubernetes.meter import Meter
 from cardan_router.front import FrontDoors
 from cardan_router.gateway import Gateway
 from cardan_router.probe import Prober
@@ -126,10 +129,24 @@ class App:
             fetcher_of(config), config.scrape, monotonic, self._count(metrics.SCRAPES)
         )
         self.scraper.enabled = wants_scrape(config)
-        self.membership = Membership(self.fleet, monotonic, self._endpoints_left)
+        self.probes = self._probes(config)
+        self.membership = Membership(
+            self.fleet, monotonic, self._endpoints_left, on_release=self.probes.hurry
+        )
+        self.prober.held = self.membership.holds
         self.file_source = self._file_source(config)
+        self.kubernetes = KubernetesDiscovery(
+            config.discovery.kubernetes,
+            partial(self.membership.report, "kubernetes"),
+            Meter(self.registry, monotonic),
+            self._rng,
+        )
         self.readiness = Readiness(
-            self.fleet, self.prober.joined, lambda: self.gateway.draining, monotonic
+            self.fleet,
+            self.prober.joined,
+            lambda: self.gateway.draining,
+            monotonic,
+            self.kubernetes.waits_for,
         )
         self.present = Present(self.registry, self.scheduler, self.prober.joined, monotonic)
         self.admin = Admin(
@@ -148,6 +165,8 @@ class App:
         self.present.one(metrics.CLIENTS, lambda: self.doors.connections)
         self.present.one(metrics.READY, lambda: float(self.readiness.look().ready))
         self.present.one(metrics.CONFIG_OK, lambda: float(self._config_ok))
+        self.present.some(metrics.DISCOVERY_CONNECTED, self.kubernetes.connected)
+        self.present.some(metrics.DISCOVERY_SILENCE, self.kubernetes.silence_s)
 
     def _adopt_predecessor(self) -> None:
         """A worker that replaces another counts on where that one stopped."""
@@ -177,23 +196,19 @@ class App:
     def _spawn(self) -> None:
         """Every long-lived task of the process."""
         config, spawn = self.config, self.supervisor.spawn
-        probe, scrape = config.probe, config.scrape
-        probes = Rounds(
-            *("probe", self.fleet, self.prober.visit, self._rng),
-            max_concurrent=probe.max_concurrent,
-            max_per_s=probe.max_per_s,
-        )
+        scrape = config.scrape
         scrapes = Rounds(
             *("scrape", self.fleet, self.scraper.visit, self._rng),
             max_concurrent=scrape.max_concurrent,
             max_per_s=scrape.max_per_s,
         )
         spawn("sweep", self.gateway.run)
-        spawn("probe", probes.run)
+        spawn("probe", self.probes.run)
         spawn("tick", self._tick)
         spawn("access-log", self._flush_access_log)
         spawn("readiness", self.doors.follow_readiness)
         spawn("discovery-file", self._watch_file)
+        spawn("discovery-kubernetes", self.kubernetes.run)
         spawn("config-watch", self._watch_config)
         if self._slot is None or self._slot.scrapes:
             spawn("scrape", scrapes.run)
@@ -247,6 +262,7 @@ class App:
     def _take(self, wanted: Config) -> None:
         """Check all of it, then change all of it."""
         wanted.check_complete()
+        check_kubernetes(wanted)
         running = self.config
         files = files_of(wanted, self._invocation.config_path)
         config, refused = keep_fixed(running, with_secrets(wanted))
@@ -271,6 +287,7 @@ class App:
             file_source.take(*listed)
         else:
             self.membership.report("file", ())
+        self.kubernetes.reconfigure(config.discovery.kubernetes)
         log.info("reload: done")
 
     def _put_in_force(self, config: Config, keys: KeyRing | None) -> None:
@@ -340,9 +357,19 @@ class App:
     def _open_access_log(self, config: Config) -> AccessLog:
         dropped = self.registry.counter(metrics.LOG_DROPPED)
         try:
-            return AccessLog(config.log.access, lambda: dropped.add(()))
+            return AccessLog(
+                config.log.access, lambda: dropped.add(()), shared=self._slot is not None
+            )
         except OSError as error:
             raise ConfigError(f"log.access: {config.log.access}: {error.strerror}") from error
+
+    def _probes(self, config: Config) -> Rounds:
+        probe = config.probe
+        return Rounds(
+            *("probe", self.fleet, self.prober.visit, self._rng),
+            max_concurrent=probe.max_concurrent,
+            max_per_s=probe.max_per_s,
+        )
 
     def _file_source(self, config: Config) -> FileSource | None:
         if not config.discovery.file:

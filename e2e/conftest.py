@@ -38,6 +38,12 @@ def api() -> Iterator[Cluster]:
     yield from _held(up.api())
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A whole cluster on which pods run: the given one, or one node of our own."""
+    yield from _held(up.full())
+
+
 def _held(cluster: AbstractContextManager[Cluster]) -> Iterator[Cluster]:
     with contextlib.ExitStack() as stack:
         try:

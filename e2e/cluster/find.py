@@ -10,6 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
+from e2e.cluster import network
 from e2e.cluster.errors import UnavailableError
 from e2e.cluster.paths import cache
 
@@ -59,6 +60,7 @@ def full_binaries() -> Path:
         raise UnavailableError("a whole cluster needs root: run as root, or set CARDAN_KUBECONFIG")
     if lacking := missing_packages():
         raise UnavailableError(f"a whole cluster needs: apt-get install {' '.join(lacking)}")
+    network.check()
     for folder in filter(None, (assets(), cache() / "bin")):
         if _all_in(folder, FULL_TOOLS) and (folder.parent / "pause.tar").exists():
             return folder

@@ -148,8 +148,12 @@ class Keeper:
         return {"code": await daemon.wait()}
 
     def _signal(self, name: str, signum: int) -> Answer:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid(name), signum)
+        pids = {self._pid(name)}
+        if signum == signal.SIGCONT:  # nsenter stops with what it runs
+            pids.add(self.daemons[name].pid)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signum)
         return {}
 
     def _pid(self, name: str) -> int:

@@ -56,6 +56,14 @@ class Layout:
         return self.folder / "kubeconfig" / who
 
     @property
+    def pause(self) -> Path:
+        """The program that does nothing but live and reap, pods' and the cluster's first process.
+
+        Beside it, with the suffix .tar, lies the image of it.
+        """
+        return self.bin.parent / "pause"
+
+    @property
     def pki(self) -> Path:
         """Certificates."""
         return self.folder / "pki"

@@ -8,13 +8,14 @@ last words.
 from __future__ import annotations
 
 import ssl
+import sys
 import time
 import urllib.error
 import urllib.request
 from functools import partial
 from typing import TYPE_CHECKING
 
-from e2e.cluster import control_plane, kubeconfig, pki
+from e2e.cluster import cgroups, control_plane, kubeconfig, network, node, pki
 from e2e.cluster.errors import ClusterError, CommandError
 
 if TYPE_CHECKING:
@@ -28,12 +29,20 @@ if TYPE_CHECKING:
 # The API server takes 2 to 4 s here alone, 15 s with both cores busy elsewhere.
 API_DEADLINE_S = 90.0
 CONTROLLERS_DEADLINE_S = 60.0
+NODE_DEADLINE_S = 90.0
 COMMANDS: dict[str, Callable[[Layout], list[str]]] = {
     "etcd": control_plane.etcd,
     "api-server": control_plane.api_server,
     "controllers": control_plane.controllers,
     "scheduler": control_plane.scheduler,
+    "containerd": node.containerd,
+    "kubelet": node.kubelet,
+    "proxy": node.proxy,
+    "dns": node.dns,
 }
+
+
+NODE: tuple[Daemon, ...] = ("scheduler", "kubelet", "proxy", "dns")
 
 
 def start(held: Held, layout: Layout, daemon: Daemon) -> None:
@@ -41,7 +50,55 @@ def start(held: Held, layout: Layout, daemon: Daemon) -> None:
     held.ask("start", name=daemon, argv=COMMANDS[daemon](layout), inside=layout.full)
 
 
-def control_plane_up(held: Held, layout: Layout) -> None:
+def fill(held: Held, cluster: LocalCluster) -> None:
+    """From nothing to a cluster that answers."""
+    layout = cluster.layout
+    layout.save()
+    if layout.full:
+        _namespaces_up(held, layout)
+        start(held, layout, "containerd")
+    _api_up(held, layout)
+    if layout.tool("kube-controller-manager").exists():  # KUBEBUILDER_ASSETS may have none
+        start(held, layout, "controllers")
+    if layout.full:
+        _node_up(held, cluster)
+    if layout.tool("kube-controller-manager").exists():
+        made = partial(_exists, cluster, "serviceaccount", "default")
+        until(held, layout, made, "the controllers", CONTROLLERS_DEADLINE_S)
+    held.ask("ready")
+
+
+def _namespaces_up(held: Held, layout: Layout) -> None:
+    """The namespaces, and the way into them: only the first process is in there for itself."""
+    cgroups.create(layout.folder.name)
+    first = held.ask("unshare", argv=[str(layout.pause)])["pid"]
+    network.prepare(layout, first)
+    into = ["nsenter", f"--net=/proc/{first}/ns/net", "--"]
+    forward = [sys.executable, "-m", "e2e.cluster.forward", "{fd}", str(layout.port)]
+    held.ask("start", name="forward", argv=[*into, *forward], listen=layout.port)
+    node.configure(layout)
+
+
+def _node_up(held: Held, cluster: LocalCluster) -> None:
+    """All that a node runs; returns when it calls itself ready."""
+    layout = cluster.layout
+    socket = layout.folder / "containerd.sock"
+    until(held, layout, socket.exists, "containerd", NODE_DEADLINE_S)
+    cluster.load_image(layout.pause.with_suffix(".tar"))
+    for daemon in NODE:
+        start(held, layout, daemon)
+    until(held, layout, partial(_node_is_ready, cluster), "the node", NODE_DEADLINE_S)
+
+
+def _node_is_ready(cluster: LocalCluster) -> bool:
+    path = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
+    try:
+        return cluster.kubectl("get", "node", node.NAME, "-o", path) == "True"
+    except CommandError:  # not registered yet
+        return False
+
+
+def _api_up(held: Held, layout: Layout) -> None:
     """Certificates, etcd and the API server; returns when it answers."""
     pki.make(layout.pki, layout.node)
     for who in pki.CLIENTS:
@@ -59,16 +116,6 @@ def await_api(held: Held, layout: Layout) -> None:
     context.load_cert_chain(layout.pki / "admin.crt", layout.pki / "admin.key")
     ready = partial(_answers, layout.url + "/readyz", context)
     until(held, layout, ready, "the API server", API_DEADLINE_S)
-
-
-def controllers_up(held: Held, cluster: LocalCluster) -> None:
-    """Start the controllers, if there are any; returns when they have begun their work."""
-    layout = cluster.layout
-    if not layout.tool("kube-controller-manager").exists():
-        return  # KUBEBUILDER_ASSETS has none
-    start(held, layout, "controllers")
-    made = partial(_exists, cluster, "serviceaccount", "default")
-    until(held, layout, made, "the controllers", CONTROLLERS_DEADLINE_S)
 
 
 def until(

@@ -38,7 +38,21 @@ def api(name: str = "") -> Iterator[LocalCluster]:
     Raises:
         UnavailableError: no binaries.
     """
-    cluster = take(f"{name or session_name()}-api", full=False)
+    yield from _taken(f"{name or session_name()}-api", full=False)
+
+
+@contextmanager
+def full(name: str = "") -> Iterator[LocalCluster]:
+    """Hold a whole cluster of this name, started if need be.
+
+    Raises:
+        UnavailableError: no root, no binaries, or the kernel lacks something.
+    """
+    yield from _taken(name or session_name(), full=True)
+
+
+def _taken(name: str, *, full: bool) -> Iterator[LocalCluster]:
+    cluster = take(name, full=full)
     try:
         yield cluster
     finally:
@@ -53,7 +67,9 @@ def take(name: str, *, full: bool) -> LocalCluster:
         if not new:
             held.await_ready(line, OTHERS_DEADLINE_S)
             return LocalCluster(line, Layout.read(line.folder))
-        return _filled(line, Layout.make(line.folder, binaries, full=full))
+        cluster = LocalCluster(line, Layout.make(line.folder, binaries, full=full))
+        starting.fill(line, cluster)
+        return cluster
     except BaseException:  # Ctrl-C too: an unfinished cluster ends with its starter's line
         line.let_go()
         raise
@@ -65,12 +81,3 @@ def leave(cluster: LocalCluster) -> None:
     cluster.let_go()
     if alone:
         held.await_end(cluster.name)
-
-
-def _filled(line: held.Held, layout: Layout) -> LocalCluster:
-    layout.save()
-    cluster = LocalCluster(line, layout)
-    starting.control_plane_up(line, layout)
-    starting.controllers_up(line, cluster)
-    line.ask("ready")
-    return cluster

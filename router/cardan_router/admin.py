@@ -70,6 +70,7 @@ class Admin:
 
     def receipts(self) -> list[dict[str, Any]]:
         """This process's latest requests, newest first."""
+        self._recorder.settle()
         return [receipt_row(landed) for landed in reversed(self._recorder.receipts)]
 
     def snapshot(self) -> Snapshot:

@@ -227,6 +227,7 @@ class App:
         if self._sharing is not None:
             self._sharing.publish()
         await self.supervisor.close()
+        self.recorder.settle()
         self.access_log.close()
 
     def _handle_signals(self) -> None:
@@ -240,6 +241,7 @@ class App:
         self._stops += 1
         if self._stops > 1:
             log.warning("stopped at once")
+            self.recorder.settle()
             self.access_log.close()
             sys.stderr.flush()
             os._exit(SECOND_SIGNAL_STATUS)
@@ -306,6 +308,7 @@ class App:
         self.recorder.sample = config.log.access_sample
 
     def _swap_access_log(self, fresh: AccessLog) -> None:
+        self.recorder.settle()
         old, self.access_log = self.access_log, fresh
         self.recorder.access_log = fresh
         if old is fresh:
@@ -325,6 +328,7 @@ class App:
     async def _flush_access_log(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_EVERY_S)
+            self.recorder.settle()
             self.access_log.flush()
 
     async def _watch_file(self) -> None:

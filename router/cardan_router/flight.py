@@ -368,6 +368,7 @@ class Flight(Landing):
 
     def _finish(self, now: Monotonic) -> None:
         self.ended_at = now
+        self._held = self._before = self._last = b""
         if self._wait_until is not None:
             self._stop_waiting()
         self._gateway.landed(self)

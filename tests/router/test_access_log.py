@@ -8,7 +8,6 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from cardan_router import access_log
 from cardan_router.access_log import MAX_PENDING_BYTES, AccessLog
 
 from tests.router.stub import until
@@ -110,7 +109,7 @@ def test_a_file_gets_a_flush_in_one_write(tmp_path: Path, monkeypatch: pytest.Mo
             writes.append(len(data))
             return super().write(data)
 
-    monkeypatch.setattr(access_log.io, "FileIO", Counting)
+    monkeypatch.setattr(io, "FileIO", Counting)
     path = tmp_path / "access.log"
     log = AccessLog(str(path), lambda: None)
     for number in range(1000):

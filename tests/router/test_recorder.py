@@ -19,6 +19,7 @@ from cardan.request import Api, RequestView
 from cardan_router.access_log import AccessLog
 from cardan_router.rejections import Told
 from cardan_router.telemetry import ObservedScheduler, Registry, RequestRecorder, metrics
+from cardan_router.telemetry.recorder import BATCH
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +62,7 @@ class Bench:
         answered: bool = True,
         usage: Usage | None = None,
         prompt: Prompt = EMPTY,
+        settled: bool = True,
     ) -> None:
         """One request from arrival to its record: dispatched at 1 s, first byte at 3, end at 4."""
         view = RequestView(
@@ -98,12 +100,15 @@ class Bench:
             bytes_out=10,
         )
         self.recorder.flight_ended(cast("Flight", flight))
+        if settled:
+            self.recorder.settle()
 
     def series(self, spec: Spec) -> dict[tuple[str, ...], float]:
         self.recorder.flush()
         return self.registry.counter(spec).series
 
     def lines(self) -> list[dict[str, Any]]:
+        self.recorder.settle()
         self.log.close()
         return [json.loads(line) for line in self.log_path.read_text().splitlines()]
 
@@ -244,3 +249,28 @@ def test_no_label_ever_holds_who_asked(bench: Bench) -> None:
     bench.request(request_id="secret-id")
     text = json.dumps([list(labels) for labels in bench.series(metrics.REQUESTS)])
     assert "secret" not in text
+
+
+def test_what_has_ended_is_counted_before_anybody_reads_and_with_a_full_batch(bench: Bench) -> None:
+    for _ in range(3):
+        bench.request(settled=False)
+    assert not bench.recorder.receipts
+    assert sum(bench.series(metrics.REQUESTS).values()) == 3
+    assert bench.recorder.receipts
+    for _ in range(BATCH):
+        bench.request(settled=False)
+    bench.recorder.receipts.clear()
+    bench.recorder.settle()
+    assert not bench.recorder.receipts  # the full batch had been counted
+    assert len(bench.lines()) == 3 + BATCH
+
+
+def test_one_record_that_cannot_be_counted_costs_no_other(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.request(settled=False)
+    broken = SimpleNamespace(call=SimpleNamespace(body=b"", view=SimpleNamespace(request_id="x")))
+    bench.recorder.flight_ended(cast("Flight", broken))
+    bench.request(settled=False)
+    assert sum(bench.series(metrics.REQUESTS).values()) == 2
+    assert "request x was not counted" in caplog.text

@@ -197,6 +197,8 @@ def _tree(struct: type[msgspec.Struct], path: str) -> list[str]:
 
 def _section(struct: type[msgspec.Struct], path: str) -> str:
     title = f"### `{path}`" if path else "### The top"
+    if struct.__struct_config__.tag is not None:
+        title += f" of `{struct.__struct_config__.tag_field}: {struct.__struct_config__.tag}`"
     rows = [
         f"| `{field.name}` | {_type(field.type)} | {_default(field)} |" for field in _fields(struct)
     ]
@@ -226,6 +228,8 @@ def _structs(info: inspect.Type) -> list[type[msgspec.Struct]]:
         return [info.cls]
     if isinstance(info, inspect.VarTupleType):
         return _structs(info.item_type)
+    if isinstance(info, inspect.UnionType):
+        return [struct for option in info.types for struct in _structs(option)]
     return []
 
 
@@ -253,8 +257,12 @@ def _type(info: inspect.Type) -> str:
 
 
 def _union(info: inspect.UnionType) -> str:
-    if all(isinstance(option, inspect.StructType) for option in info.types):
+    structs = [option for option in info.types if isinstance(option, inspect.StructType)]
+    if len(structs) == len(info.types):
         return "a [policy](policies.md): its name, or a section with `type`"
+    if structs:
+        kinds = ", ".join(f"`{struct.tag}`" for struct in structs)
+        return f"section with `{structs[0].tag_field}`: {kinds}"
     return " or ".join(_type(option) for option in info.types)
 
 
@@ -281,8 +289,8 @@ def _default(field: inspect.Field) -> str:
         return f"`{tag}`" if tag else "see below"
     if value is None or value == "":
         return "none"
-    if value == ():
-        return "`[]`"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(map(str, value))}]`"
     return f"`{str(value).lower() if isinstance(value, bool) else getattr(value, 'value', value)}`"
 
 

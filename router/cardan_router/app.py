@@ -15,7 +15,6 @@ import random
 import signal
 import sys
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -27,14 +26,13 @@ from cardan_router.access_log import FLUSH_EVERY_S, AccessLog
 from cardan_router.admin import Admin
 from cardan_router.clock import monotonic
 from cardan_router.config import keep_fixed
-from cardan_router.discovery import FileSource, Membership
+from cardan_router.discovery import Membership
 from cardan_router.discovery.kubernetes.discovery import KubernetesDiscovery
 from cardan_router.discovery.kubernetes.meter import Meter
 from cardan_router.front import FrontDoors
 from cardan_router.gateway import Gateway
 from cardan_router.probe import Prober
 from cardan_router.readiness import Readiness
-from cardan_router.rounds import Rounds
 from cardan_router.scrape import Scraper
 from cardan_router.standing import Herald
 from cardan_router.supervise import Supervisor
@@ -47,7 +45,16 @@ from cardan_router.telemetry import (
     metrics,
 )
 from cardan_router.watch import FileWatch
-from cardan_router.wiring import fetcher_of, files_of, keys_of, wants_scrape, with_secrets
+from cardan_router.wiring import (
+    check_kubernetes,
+    fetcher_of,
+    file_source_of,
+    files_of,
+    keys_of,
+    rounds,
+    wants_scrape,
+    with_secrets,
+)
 from cardan_router.workers import Board
 from cardan_router.workers.sharing import Sharing
 
@@ -129,18 +136,7 @@ class App:
             fetcher_of(config), config.scrape, monotonic, self._count(metrics.SCRAPES)
         )
         self.scraper.enabled = wants_scrape(config)
-        self.probes = self._probes(config)
-        self.membership = Membership(
-            self.fleet, monotonic, self._endpoints_left, on_release=self.probes.hurry
-        )
-        self.prober.held = self.membership.holds
-        self.file_source = self._file_source(config)
-        self.kubernetes = KubernetesDiscovery(
-            config.discovery.kubernetes,
-            partial(self.membership.report, "kubernetes"),
-            Meter(self.registry, monotonic),
-            self._rng,
-        )
+        self._build_discovery(config)
         self.readiness = Readiness(
             self.fleet,
             self.prober.joined,
@@ -159,6 +155,21 @@ class App:
         )
         shared = self._slot.addresses if self._slot else None
         self.doors = FrontDoors(self.gateway, self.admin, self.readiness, config, shared)
+
+    def _build_discovery(self, config: Config) -> None:
+        """Who exists, and who of them may be asked."""
+        self.probes = rounds("probe", self.fleet, self.prober.visit, config.probe, self._rng)
+        self.membership = Membership(
+            self.fleet, monotonic, self._endpoints_left, on_release=self.probes.hurry
+        )
+        self.prober.held = self.membership.holds
+        self.file_source = file_source_of(config, self.membership, self.registry)
+        self.kubernetes = KubernetesDiscovery(
+            config.discovery.kubernetes,
+            partial(self.membership.report, "kubernetes"),
+            Meter(self.registry, monotonic),
+            self._rng,
+        )
 
     def _bind_gauges(self) -> None:
         self.present.one(metrics.LOOP_BUSY, self.busy.ratio)
@@ -195,13 +206,7 @@ class App:
 
     def _spawn(self) -> None:
         """Every long-lived task of the process."""
-        config, spawn = self.config, self.supervisor.spawn
-        scrape = config.scrape
-        scrapes = Rounds(
-            *("scrape", self.fleet, self.scraper.visit, self._rng),
-            max_concurrent=scrape.max_concurrent,
-            max_per_s=scrape.max_per_s,
-        )
+        spawn = self.supervisor.spawn
         spawn("sweep", self.gateway.run)
         spawn("probe", self.probes.run)
         spawn("tick", self._tick)
@@ -211,6 +216,9 @@ class App:
         spawn("discovery-kubernetes", self.kubernetes.run)
         spawn("config-watch", self._watch_config)
         if self._slot is None or self._slot.scrapes:
+            scrapes = rounds(
+                "scrape", self.fleet, self.scraper.visit, self.config.scrape, self._rng
+            )
             spawn("scrape", scrapes.run)
         if self._sharing is not None:
             spawn("board", self._sharing.run)
@@ -269,7 +277,7 @@ class App:
         files = files_of(wanted, self._invocation.config_path)
         config, refused = keep_fixed(running, with_secrets(wanted))
         keys = keys_of(config)
-        file_source = self._file_source(config)
+        file_source = file_source_of(config, self.membership, self.registry)
         listed = file_source.read() if file_source else None
         access_log = self.access_log
         if config.log.access != running.log.access:
@@ -366,24 +374,6 @@ class App:
             )
         except OSError as error:
             raise ConfigError(f"log.access: {config.log.access}: {error.strerror}") from error
-
-    def _probes(self, config: Config) -> Rounds:
-        probe = config.probe
-        return Rounds(
-            *("probe", self.fleet, self.prober.visit, self._rng),
-            max_concurrent=probe.max_concurrent,
-            max_per_s=probe.max_per_s,
-        )
-
-    def _file_source(self, config: Config) -> FileSource | None:
-        if not config.discovery.file:
-            return None
-        loads = self.registry.counter(metrics.DISCOVERY)
-        return FileSource(
-            Path(config.discovery.file),
-            lambda endpoints: self.membership.report("file", endpoints),
-            lambda good: loads.add(("file", "ok" if good else "failed")),
-        )
 
 
 def run_process(invocation: Invocation, config: Config, slot: WorkerSlot | None = None) -> int:

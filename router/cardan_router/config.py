@@ -24,6 +24,7 @@ from cardan.policies import AnyPolicy, DualMap
 from cardan.prompt import KeyConfig
 from cardan.scheduler import AdmissionConfig
 
+from cardan_router.discovery_config import DiscoveryConfig
 from cardan_router.grpc.limits import GrpcLimits
 from cardan_router.limits import HttpConfig, LimitsConfig, TimeoutsConfig, UpstreamConfig
 
@@ -72,17 +73,6 @@ class SloConfig(Section, frozen=True):
     def ttft_s(self, model: str) -> float:
         """The promise for a model, in seconds."""
         return self.models.get(model, self.ttft_ms) / 1000.0
-
-
-class DiscoveryConfig(Section, frozen=True):
-    """Who exists, beside `endpoints`.
-
-    `file` is a YAML or JSON list of endpoints, watched every `poll_s` seconds; its endpoints join
-    those of the configuration. A file that cannot be read keeps the last good list.
-    """
-
-    file: str = ""
-    poll_s: Annotated[float, msgspec.Meta(ge=0.05, le=60)] = 0.5
 
 
 class ProbeConfig(Section, frozen=True):
@@ -273,10 +263,11 @@ class Config(Section, frozen=True):
 
     def check_complete(self) -> None:
         """Raise `ConfigError` if a gateway cannot be started from this."""
-        if not self.endpoints and not self.discovery.file:
+        discovery = self.discovery
+        if not self.endpoints and not discovery.file and discovery.kubernetes is None:
             raise ConfigError(
-                "no endpoints: give --endpoint URL, --discovery-file FILE, or `endpoints:` in the"
-                " configuration file"
+                "no endpoints: give --endpoint URL, --discovery-file FILE,"
+                " --discovery-kubernetes-kind KIND, or `endpoints:` in the configuration file"
             )
 
 

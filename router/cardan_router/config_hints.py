@@ -22,6 +22,8 @@ Path = tuple[str, ...]
 _AT: Final = re.compile(r" - at `(key in )?\$(?P<path>[^`]*)`$")
 _UNKNOWN: Final = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _INVALID: Final = re.compile(r"Invalid (enum )?value '(?P<value>[^']*)'")
+# The fields that say which of several structs stands there.
+TAG_FIELDS: Final = ("type", "kind")
 _STEP: Final = re.compile(r"\.?([^.\[\]]+)|\[([^\]]*)\]")
 
 
@@ -49,9 +51,9 @@ def hint(message: str, root: type, document: object) -> str:
             for field in struct.fields
         ]
         return _meant(unknown["name"], fields, "fields")
-    if invalid and path and path[-1] == "type":
+    if invalid and path and path[-1] in TAG_FIELDS:
         structs = _structs(_types_at(root, path[:-1], document, untold=True))
-        return _meant(invalid["value"], [str(s.tag) for s in structs if s.tag], "types")
+        return _meant(invalid["value"], [str(s.tag) for s in structs if s.tag], f"{path[-1]}s")
     if invalid:
         words = [word for kind in _types_at(root, path, document) for word in _words(kind)]
         return _meant(invalid["value"], words, "values")
@@ -98,7 +100,8 @@ def _types_at(
 
 
 def _told(kinds: list[inspect.Type], document: object) -> list[inspect.Type]:
-    tag = document.get("type") if isinstance(document, dict) else None
+    told = document if isinstance(document, dict) else {}
+    tag = next((told[field] for field in TAG_FIELDS if field in told), None)
     named: list[inspect.Type] = [
         kind for kind in kinds if isinstance(kind, inspect.StructType) and kind.tag == tag
     ]

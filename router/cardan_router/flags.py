@@ -36,6 +36,42 @@ _PLAIN = (
     Flag("--admin", "admin", "HOST:PORT", "own listener for /metrics and /ui"),
     Flag("--workers", "workers", "N", "processes that share the listeners"),
     Flag("--discovery-file", "discovery.file", "FILE", "watched list of endpoints, YAML or JSON"),
+    Flag(
+        "--discovery-kubernetes-kind",
+        "discovery.kubernetes.kind",
+        "KIND",
+        "watch a cluster: pods, service or inference_pool",
+    ),
+    Flag(
+        "--discovery-kubernetes-namespace",
+        "discovery.kubernetes.namespace",
+        "NAMESPACE",
+        "where (default: the gateway's own; * for all, pods only)",
+    ),
+    Flag(
+        "--discovery-kubernetes-selector",
+        "discovery.kubernetes.selector",
+        "LABELS",
+        "which pods, as app=vllm",
+    ),
+    Flag(
+        "--discovery-kubernetes-ports",
+        "discovery.kubernetes.ports",
+        "PORT,...",
+        "their ports, numbers or names (default 8000)",
+    ),
+    Flag(
+        "--discovery-kubernetes-name",
+        "discovery.kubernetes.name",
+        "NAME",
+        "which Service or InferencePool",
+    ),
+    Flag(
+        "--discovery-kubernetes-kubeconfig",
+        "discovery.kubernetes.kubeconfig",
+        "FILE",
+        "how to reach it (default: service account, else $KUBECONFIG)",
+    ),
     Flag("--slo-ttft-ms", "slo.ttft_ms", "MS", "time to first token that is promised"),
     Flag("--api-keys", "api_keys", "FILE", "hashed API keys, NAME:SHA256 a line"),
     Flag("--tls-cert", "tls.cert", "FILE", "PEM certificate and chain"),
@@ -154,10 +190,18 @@ def _dest(flag: str) -> str:
 _TEXT = frozenset(
     {"listen", "grpc", "admin", "discovery.file", "api_keys", "tls.cert", "tls.key", "log.access"}
     | {"log.format", "log.level"}
+    | {
+        f"discovery.kubernetes.{field}"
+        for field in ("kind", "namespace", "selector", "name", "kubeconfig")
+    }
 )
+# Fields that are lists: the command line takes their items with commas between.
+_LISTS = frozenset({"discovery.kubernetes.ports"})
 
 
 def _scalar(path: str, text: str, flag: str) -> object:
+    if path in _LISTS:
+        return [parse_yaml(item, flag) for item in text.split(",")]
     return text if path in _TEXT else parse_yaml(text, flag)
 
 

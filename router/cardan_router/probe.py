@@ -15,6 +15,9 @@ How each engine is asked whether it is well:
 A health path that does not exist (404, 405, 501) or wants a key (401, 403) says nothing bad:
 someone answers there. What an engine tells of itself is not kept beyond its models and its kind:
 SGLang's `/server_info` carries its API keys in clear.
+
+Whom discovery holds (`held`: a pod that is not ready) is not asked, and no probe that was in the
+air makes it well.
 """
 
 from __future__ import annotations
@@ -90,6 +93,7 @@ class Prober:
         self._fetcher = fetcher
         self._clock = clock
         self._on_probe = on_probe
+        self.held: Callable[[EndpointState], bool] = lambda _: False
         self._known: dict[EndpointState, Known] = {}
 
     def reconfigure(self, config: ProbeConfig, fetcher: Fetcher) -> None:
@@ -110,6 +114,8 @@ class Prober:
     async def visit(self, state: EndpointState) -> float:
         """Ask one endpoint; returns seconds until it wants to be asked again."""
         known = self._known.setdefault(state, Known())
+        if self.held(state):
+            return self._fleet.config.health.probe_interval_s
         well = await (self._probe(state) if known.joined else self._join(state, known))
         if not known.joined:
             wait_s = known.retry_s
@@ -182,6 +188,8 @@ class Prober:
             self._on_probe(error.fault.value)
             well = False
         else:
+            if self.held(state):  # since it was asked
+                return False
             well = self._weigh(state, answer.status)
         after = health.verdict(Monotonic(self._clock()))
         if before is not after:

@@ -2,8 +2,9 @@
 
 Ready once every endpoint that was known at the start has joined, or, when some do not answer, once
 one has and a moment has passed: a gateway that takes traffic with one engine of eight would bury
-it. From then on ready until it shuts down, even if all engines fail: then clients get a 503 that
-says so and may retry, where an unready gateway would only be a refused connection.
+it. A source that has to be asked (an API server) must have told its list once; until then the start
+has not begun. From then on ready until it shuts down, even if all engines fail: then clients get a
+503 that says so and may retry, where an unready gateway would only be a refused connection.
 """
 
 from __future__ import annotations
@@ -36,11 +37,13 @@ class Readiness:
         joined: Callable[[EndpointState], bool],
         draining: Callable[[], bool],
         clock: Callable[[], float],
+        waits_for: Callable[[], str] = lambda: "",
     ) -> None:
         self._fleet = fleet
         self._joined = joined
         self._draining = draining
         self._clock = clock
+        self._waits_for = waits_for
         self._since = clock()
         self._latched = False
 
@@ -50,6 +53,10 @@ class Readiness:
             return Answer(False, "shutting down")
         if self._latched:
             return Answer(True, "")
+        waits_for = self._waits_for()
+        if waits_for:
+            self._since = self._clock()
+            return Answer(False, waits_for)
         states = list(self._fleet.endpoints.values())
         missing = [state for state in states if not self._joined(state)]
         if not states:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,23 @@ from cardan.policies.base import Needs
 
 from cardan_router.config_file import read_text
 from cardan_router.discovery import FileSource
+from cardan_router.discovery.kubernetes.api import check_installed
 from cardan_router.fetch import Fetcher
 from cardan_router.keys import read_keys
+from cardan_router.rounds import Rounds
+from cardan_router.telemetry import metrics
 from cardan_router.tls import make_context
 
 if TYPE_CHECKING:
-    from cardan_router.config import Config
+    from collections.abc import Awaitable, Callable
+    from random import Random
+
+    from cardan.fleet import EndpointState, Fleet
+
+    from cardan_router.config import Config, ProbeConfig, ScrapeConfig
+    from cardan_router.discovery import Membership
     from cardan_router.keys import KeyRing
+    from cardan_router.telemetry import Registry
 
 
 def keys_of(config: Config) -> KeyRing | None:
@@ -69,5 +80,43 @@ def check_files(config: Config) -> None:
     with_secrets(config)
     if config.tls.enabled:
         make_context(config.tls)
+    check_kubernetes(config)
     if config.discovery.file:
         FileSource(Path(config.discovery.file), lambda _: None, lambda _: None).read()
+
+
+def check_kubernetes(config: Config) -> None:
+    """Raise `ConfigError` where a cluster is to be watched and the package or a file is missing."""
+    wanted = config.discovery.kubernetes
+    if wanted is None:
+        return
+    check_installed()
+    if wanted.kubeconfig and not Path(wanted.kubeconfig).is_file():
+        raise ConfigError(f"discovery.kubernetes.kubeconfig: {wanted.kubeconfig}: no such file")
+
+
+def file_source_of(config: Config, membership: Membership, registry: Registry) -> FileSource | None:
+    """The watched file of endpoints, if there is one; it reports to `membership`."""
+    if not config.discovery.file:
+        return None
+    loads = registry.counter(metrics.DISCOVERY)
+    return FileSource(
+        Path(config.discovery.file),
+        partial(membership.report, "file"),
+        lambda good: loads.add(("file", "ok" if good else "failed")),
+    )
+
+
+def rounds(
+    name: str,
+    fleet: Fleet,
+    visit: Callable[[EndpointState], Awaitable[float]],
+    config: ProbeConfig | ScrapeConfig,
+    rng: Random,
+) -> Rounds:
+    """Visits to all endpoints, within the configured bounds."""
+    return Rounds(
+        *(name, fleet, visit, rng),
+        max_concurrent=config.max_concurrent,
+        max_per_s=config.max_per_s,
+    )

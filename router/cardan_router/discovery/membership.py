@@ -32,19 +32,38 @@ class Membership:
         fleet: Fleet,
         clock: Callable[[], float],
         on_change: Callable[[list[EndpointState]], None],
-        order: tuple[str, ...] = ("config", "file"),
+        order: tuple[str, ...] = ("config", "file", "kubernetes"),
+        on_release: Callable[[EndpointId], None] = lambda _: None,
     ) -> None:
         self._fleet = fleet
         self._clock = clock
         self._on_change = on_change
         self._lists: dict[str, tuple[Endpoint, ...]] = dict.fromkeys(order, ())
+        self._held: dict[str, frozenset[EndpointId]] = {}
+        self._on_release = on_release
         self._complaints: set[str] = set()
 
-    def report(self, source: str, endpoints: Iterable[Endpoint]) -> None:
-        """A source says who exists; `KeyError` if there is no such source."""
+    def report(
+        self,
+        source: str,
+        endpoints: Iterable[Endpoint],
+        held: frozenset[EndpointId] = frozenset(),
+    ) -> None:
+        """A source says who exists, and who of them is held; `KeyError` if there is none such."""
         fresh = tuple(endpoints)
-        if fresh == self._lists[source]:
-            return
+        released = self._held.get(source, frozenset()) - held
+        self._held[source] = held
+        if fresh != self._lists[source]:
+            self._replace(source, fresh)
+        self._hold(held)
+        for id_ in released & self._fleet.endpoints.keys():
+            self._on_release(id_)
+
+    def holds(self, state: EndpointState) -> bool:
+        """Must this endpoint not be asked now, however well it is?"""
+        return any(state.id in held for held in self._held.values())
+
+    def _replace(self, source: str, fresh: tuple[Endpoint, ...]) -> None:
         self._lists[source] = fresh
         joined = self._joined()
         before = dict(self._fleet.endpoints)
@@ -89,6 +108,14 @@ class Membership:
                 news.log(level, "%s", complaint)
         self._complaints = set(complaints)
         return joined
+
+    def _hold(self, held: frozenset[EndpointId]) -> None:
+        """From now on; a probe that succeeds after the release ends it."""
+        changed = False
+        for id_ in held & self._fleet.endpoints.keys():
+            changed |= self._fleet.endpoints[id_].health.engine_not_ready()
+        if changed:
+            self._fleet.touch()
 
     def _hold_back(self, before: dict[EndpointId, EndpointState]) -> None:
         """Nobody is asked before it has answered a probe, even if its models are known."""

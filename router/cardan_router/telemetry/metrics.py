@@ -227,7 +227,8 @@ RETRIES = Spec(
 REJECTS = Spec(
     "cardan_rejects_total",
     Kind.COUNTER,
-    "Requests that the gateway answered with an error of its own, by the error's code.",
+    "Requests refused before they were admitted (no key, no readable request, too large), by the"
+    " error's code. They have no outcome.",
     ("code",),
 )
 QUEUED = Spec(
@@ -261,6 +262,40 @@ DISCOVERY = Spec(
     Kind.COUNTER,
     "Readings of discovery sources that changed something, by result.",
     ("source", "result"),
+)
+DISCOVERY_CONNECTED = Spec(
+    "cardan_discovery_connected",
+    Kind.GAUGE,
+    "1 while the Kubernetes API answers, 0 while it does not and the last known endpoints stay. No"
+    " series where it is not asked.",
+    merge="each",
+)
+DISCOVERY_SILENCE = Spec(
+    "cardan_discovery_last_event_age_seconds",
+    Kind.GAUGE,
+    "Time since the Kubernetes API said anything. While nothing changes it says so about once a"
+    " minute.",
+    merge="max",
+)
+DISCOVERY_EVENTS = Spec(
+    "cardan_discovery_events_total",
+    Kind.COUNTER,
+    "Events that the Kubernetes API told of: `put`, `gone` and `bookmark` (nothing happened).",
+    ("type",),
+)
+DISCOVERY_RELISTS = Spec(
+    "cardan_discovery_relists_total",
+    Kind.COUNTER,
+    "Whole lists asked of the Kubernetes API, by why: `start`, `period`, `expired` (it had"
+    " forgotten where the watch stood), or what failed before.",
+    ("reason",),
+)
+DISCOVERY_ERRORS = Spec(
+    "cardan_discovery_errors_total",
+    Kind.COUNTER,
+    "What went wrong in discovery by the Kubernetes API. `object` is a pod or a slice that could"
+    " not be used, `expired`, `broken` and `stalled` are watches that had to begin anew.",
+    ("reason",),
 )
 RELOADS = Spec(
     "cardan_config_reloads_total", Kind.COUNTER, "Configuration reloads, by result.", ("result",)

@@ -89,6 +89,15 @@ class Present:
         """Bind a gauge that has one series."""
         self._registry.gauge(spec, lambda: [((), read())])
 
+    def some(self, spec: Spec, read: Callable[[], float | None]) -> None:
+        """Bind a gauge that has one series, or none while there is nothing to say."""
+
+        def rows() -> Rows:
+            value = read()
+            return [] if value is None else [((), value)]
+
+        self._registry.gauge(spec, rows)
+
     def _each(self, read: Callable[[EndpointState], float | None]) -> Callable[[], Rows]:
         """A gauge with a series for each endpoint; None is no series, never zero."""
 

@@ -1,0 +1,13 @@
+"""Discovery by the API of a Kubernetes cluster: list, then watch, for ever.
+
+    objects    the fields that are read of the API's objects
+    sighting   what an object says of one engine, and by which labels
+    pods, slices, pools    what each kind of object says
+    frames     bytes of a list or a watch become pages and events
+    reflector  the state machine: what to ask next, and what is known
+    api        requests, by the package `kubernetes` (imported only when discovery wants it)
+    watcher    drives a reflector over the API
+    source     the watchers of one configuration; reports whole lists of endpoints
+
+All but the last three are pure: no clock, no I/O, no randomness of their own.
+"""

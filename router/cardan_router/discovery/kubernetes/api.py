@@ -1,0 +1,235 @@
+"""Requests to the API server.
+
+The package `kubernetes` knows where the server is and who we are: the service account of the pod
+(its token is read again every minute), a kubeconfig with its certificates, tokens and exec
+plug-ins. Its models are not used: one pod as an object of theirs costs a hundred times what
+decoding the fields that matter does. Importing it takes 0.3 s and 28 MB, so it is imported only
+where discovery wants it, and by the supervisor of workers before they fork.
+
+Every way to fail becomes an `ApiError` with one word, for the reflector and the metric. What has to
+do with the way there (no connection, no credentials, a token that is no longer good) makes the next
+request read the configuration again: certificates and tokens are replaced while we run.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import urlencode
+
+import yaml
+from cardan.errors import CardanError, ConfigError
+
+from cardan_router.about import VERSION
+from cardan_router.discovery.kubernetes.frames import read_status
+from cardan_router.discovery.kubernetes.reflector import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    import aiohttp
+
+SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+# Where it answers at all it does so within milliseconds; a list of thousands of pods is prepared
+# for some seconds by a busy one.
+CONNECT_S: Final = 5.0
+ANSWER_S: Final = 30.0
+# An API server sends a bookmark about once a minute; one and a half without a byte is a connection
+# that has died without saying so.
+SILENCE_S: Final = 90.0
+# 250 pods of 8 KB are 2 MB; thirty times that is no page of a list.
+MAX_PAGE_BYTES: Final = 64 * 1024 * 1024
+MAX_REFUSAL_BYTES: Final = 64 * 1024
+
+_FAULTS: Final = {
+    401: Fault.UNAUTHORIZED,
+    403: Fault.FORBIDDEN,
+    404: Fault.NOT_FOUND,
+    410: Fault.EXPIRED,
+    429: Fault.OVERLOADED,
+    503: Fault.OVERLOADED,
+}
+_THE_WAY_THERE: Final = frozenset({Fault.UNREACHABLE, Fault.UNAUTHORIZED, Fault.CREDENTIALS})
+
+
+class ApiError(CardanError):
+    """A request to the API failed."""
+
+    def __init__(self, fault: Fault, message: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.fault = fault
+        self.retry_after_s = retry_after_s
+
+
+def fault_of(status: int) -> Fault:
+    """The word for a status that is no success."""
+    return _FAULTS.get(status, Fault.REFUSED)
+
+
+class Api(Protocol):
+    """What a watcher needs of an API server."""
+
+    async def get(self, path: str, query: Mapping[str, str]) -> bytes:
+        """A whole answer; raises `ApiError`."""
+
+    def stream(self, path: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """An answer as it comes, an empty piece first: it has begun; raises `ApiError`.
+
+        Leaving it closes the connection.
+        """
+
+    async def close(self) -> None:
+        """Drop all connections."""
+
+
+def check_installed() -> None:
+    """Import the package; `ConfigError` saying what to do where it is missing."""
+    try:
+        import kubernetes.aio.client
+        import kubernetes.aio.config  # noqa: F401 - for the worker processes to be
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"discovery.kubernetes: {error.name} is not installed; in the checkout: pip install"
+            " '.[kubernetes]'"
+        ) from error
+
+
+def own_namespace(kubeconfig: str) -> str:
+    """The namespace to watch where none is configured: the pod's own, or the kubeconfig's."""
+    if in_cluster(kubeconfig):
+        return (SERVICE_ACCOUNT / "namespace").read_text().strip()
+    from kubernetes.aio.config import ConfigException, list_kube_config_contexts
+
+    try:
+        _, context = list_kube_config_contexts(kubeconfig or None)
+    except (ConfigException, AttributeError, TypeError, OSError):
+        return "default"  # whatever is wrong with it, the first request says it better
+    return str(context["context"].get("namespace") or "default")
+
+
+def in_cluster(kubeconfig: str) -> bool:
+    """Is the service account of this pod to be used?"""
+    inside = "KUBERNETES_SERVICE_HOST" in os.environ and (SERVICE_ACCOUNT / "token").is_file()
+    return not kubeconfig and inside
+
+
+class KubernetesApi:
+    """One API server, as the configuration says that it is reached."""
+
+    def __init__(self, kubeconfig: str) -> None:
+        self._kubeconfig = kubeconfig
+        self._client: Any = None
+
+    async def close(self) -> None:
+        """Drop all connections; the next request reads the configuration again."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def get(self, path: str, query: Mapping[str, str]) -> bytes:
+        """See `Api`."""
+        body = bytearray()
+        async for chunk in self._chunks(path, query, ANSWER_S):
+            body += chunk
+            if len(body) > MAX_PAGE_BYTES:
+                raise ApiError(Fault.GARBAGE, f"a list is over {MAX_PAGE_BYTES} bytes")
+        return bytes(body)
+
+    def stream(self, path: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """See `Api`."""
+        return self._chunks(path, query, SILENCE_S)
+
+    async def _chunks(
+        self, path: str, query: Mapping[str, str], silence_s: float
+    ) -> AsyncIterator[bytes]:
+        import aiohttp
+
+        try:
+            response = await self._open(path, query, silence_s)
+            try:
+                if response.status != 200:
+                    raise await _refusal(response)
+                yield b""
+                async for chunk in response.content.iter_any():
+                    yield chunk
+            finally:
+                response.close()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            await self.close()
+            raise _translated(error) from error
+        except ApiError as error:
+            if error.fault in _THE_WAY_THERE:
+                await self.close()
+            raise
+
+    async def _open(
+        self, path: str, query: Mapping[str, str], silence_s: float
+    ) -> aiohttp.ClientResponse:
+        import aiohttp
+
+        client = self._client = self._client or await _connect(self._kubeconfig)
+        headers = {
+            "accept": "application/json",
+            "accept-encoding": "identity",  # the network is near, and inflating is CPU time of ours
+            "user-agent": f"cardan/{VERSION}",
+        }
+        await client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
+        answer = await client.rest_client.request(
+            "GET",
+            f"{client.configuration.host}{path}?{urlencode(query)}",
+            headers=headers,
+            _request_timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=CONNECT_S, sock_read=silence_s
+            ),
+        )
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
+
+async def _connect(kubeconfig: str) -> Any:  # noqa: ANN401 - the package's client is not typed
+    """A client of the package, configured."""
+    from kubernetes.aio.client import ApiClient, Configuration
+    from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+
+    configuration = Configuration()
+    try:
+        if in_cluster(kubeconfig):
+            load_incluster_config(configuration)
+        else:
+            await load_kube_config(
+                config_file=kubeconfig or None,
+                client_configuration=configuration,
+                persist_config=False,
+            )
+        # Python 3.13 wants extensions in certificates that the CAs of many clusters lack, and that
+        # no other client asks for. Chain, name and dates are verified all the same.
+        configuration.disable_strict_ssl_verification = True
+        return ApiClient(configuration)
+    except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, KeyError) as error:
+        raise ApiError(Fault.CREDENTIALS, f"no credentials for the API: {error}") from error
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> ApiError:
+    """What an answer that is no success says."""
+    body = await response.content.read(MAX_REFUSAL_BYTES)
+    text = read_status(body).message or f"the API answered {response.status}"
+    wait = response.headers.get("retry-after", "")
+    wait_s = float(wait) if wait.isascii() and wait.isdecimal() else 0.0
+    return ApiError(fault_of(response.status), text, wait_s)
+
+
+def _translated(error: Exception) -> ApiError:
+    """The word for what went wrong below HTTP."""
+    import aiohttp
+
+    if isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+        reason = os.strerror(cause.errno) if cause.errno and cause.errno > 0 else str(cause)
+        where = f"{error.host}:{error.port}"
+        return ApiError(Fault.UNREACHABLE, f"no connection to {where}: {reason}")
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return ApiError(Fault.UNREACHABLE, f"no connection within {CONNECT_S:g} s")
+    if isinstance(error, TimeoutError):
+        return ApiError(Fault.TIMEOUT, "no word from the API in time")
+    return ApiError(Fault.BROKEN, f"the connection broke: {str(error) or type(error).__name__}")

@@ -1,0 +1,134 @@
+"""Discovery by the API of a cluster, as the gateway has it: one task, one list, one state.
+
+With several workers each watches for itself. One could do it for all, as with the engines' metrics,
+but what it found would be half a second old on the others, and none would find anything while it is
+being restarted; a watch more costs the API server next to nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from cardan_router.discovery.kubernetes.api import KubernetesApi, own_namespace
+from cardan_router.discovery.kubernetes.source import Surroundings, make_source
+from cardan_router.logs import NEWS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from random import Random
+
+    from cardan.endpoint import Endpoint, EndpointId
+
+    from cardan_router.discovery.kubernetes.api import Api
+    from cardan_router.discovery.kubernetes.meter import Meter
+    from cardan_router.discovery.kubernetes.sighting import Sighting
+    from cardan_router.discovery.kubernetes.source import Source
+    from cardan_router.discovery_config import KubernetesConfig
+
+news = logging.getLogger(NEWS)
+
+
+class Report(Protocol):
+    """Takes the whole list of endpoints, and which of them must not be asked now."""
+
+    def __call__(self, endpoints: Iterable[Endpoint], held: frozenset[EndpointId]) -> None:
+        """Make it so."""
+
+
+class KubernetesDiscovery:
+    """Runs the source of the configuration in force."""
+
+    def __init__(
+        self,
+        config: KubernetesConfig | None,
+        report: Report,
+        meter: Meter,
+        rng: Random,
+        connect: Callable[[str], Api] = KubernetesApi,
+    ) -> None:
+        self._config = config
+        self._report = report
+        self._meter = meter
+        self._rng = rng
+        self._connect = connect
+        self._changed = asyncio.Event()
+        self._source: Source | None = None
+        self._listed = False
+        self._uids: dict[EndpointId, str] = {}
+
+    async def run(self) -> None:
+        """Watch, for ever; a new configuration makes a new source."""
+        while True:
+            self._changed.clear()
+            watching = asyncio.ensure_future(self._watch())
+            changed = asyncio.ensure_future(self._changed.wait())
+            try:
+                await asyncio.wait((watching, changed), return_when=asyncio.FIRST_COMPLETED)
+                if watching.done():
+                    watching.result()
+            finally:
+                for task in (watching, changed):
+                    task.cancel()
+                await asyncio.gather(watching, changed, return_exceptions=True)
+
+    def reconfigure(self, config: KubernetesConfig | None) -> None:
+        """Take another configuration; who is known stays until its first list has come."""
+        if config == self._config:
+            return
+        self._config = config
+        self._changed.set()
+        if config is None:
+            self._uids = {}
+            self._report((), frozenset())
+
+    def waits_for(self) -> str:
+        """Why there has been no list yet; empty if there has, or none is wanted."""
+        if self._config is None or self._listed:
+            return ""
+        troubles = [link.trouble for link in (self._source.links if self._source else ())]
+        trouble = next(filter(None, troubles), "it has not answered yet")
+        return f"no list of endpoints from the Kubernetes API: {trouble}"
+
+    def connected(self) -> bool | None:
+        """Does the API answer? None where it is not asked."""
+        if self._config is None:
+            return None
+        return self._source is not None and all(link.connected for link in self._source.links)
+
+    def silence_s(self) -> float | None:
+        """How long ago the API said anything; None where it never did."""
+        words = [link.last_word_at for link in (self._source.links if self._source else ())]
+        heard = [at for at in words if at is not None]
+        return self._meter.clock() - min(heard) if heard else None
+
+    async def _watch(self) -> None:
+        config = self._config
+        if config is None:
+            await asyncio.Event().wait()
+            return
+        namespace = config.namespace or own_namespace(config.kubeconfig)
+        kubeconfig = config.kubeconfig
+        self._source = make_source(
+            config,
+            Surroundings(
+                lambda: self._connect(kubeconfig), namespace, self._take, self._meter, self._rng
+            ),
+        )
+        try:
+            await self._source.run()
+        finally:
+            self._source = None
+
+    def _take(self, sightings: Sequence[Sighting]) -> None:
+        """A whole list. A pod of a known name that is another pod leaves before it comes."""
+        self._listed = True
+        uids = {sighting.endpoint.id: sighting.uid for sighting in sightings}
+        again = {id_ for id_, uid in uids.items() if self._uids.get(id_, uid) != uid}
+        held = frozenset(sighting.endpoint.id for sighting in sightings if not sighting.ready)
+        endpoints = [sighting.endpoint for sighting in sightings]
+        if again:
+            self._report([one for one in endpoints if one.id not in again], held)
+        self._uids = uids
+        self._report(endpoints, held)

@@ -1,0 +1,82 @@
+"""Clusters for a person: `python -m e2e.cluster build | up [NAME] [--api] | down [NAME] | list`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from e2e.cluster import build, find, held, up
+from e2e.cluster.errors import ClusterError
+from e2e.cluster.paths import runs
+from e2e.cluster.progress import say
+
+if TYPE_CHECKING:
+    from e2e.cluster.local import LocalCluster
+
+NAME = "cardan"
+
+
+def main() -> int:
+    """Do one of it; 1 and a sentence where it cannot be done."""
+    parser = argparse.ArgumentParser(prog="python -m e2e.cluster", description=__doc__)
+    parser.add_argument("do", choices=["build", "up", "down", "list"])
+    parser.add_argument("name", nargs="?", default=os.environ.get("CARDAN_CLUSTER_NAME", NAME))
+    parser.add_argument("--api", action="store_true", help="an API server without a node")
+    options = parser.parse_args()
+    try:
+        {"build": _build, "up": _up, "down": _down, "list": _list}[options.do](options)
+    except ClusterError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _build(_options: argparse.Namespace) -> None:
+    began = time.monotonic()
+    say(f"{build.build()}: complete after {time.monotonic() - began:.0f} s")
+
+
+def _up(options: argparse.Namespace) -> None:
+    began = time.monotonic()
+    name = f"{options.name}-api" if options.api else options.name
+    cluster = up.take(name, full=not options.api)
+    cluster.keep()
+    say(f"cluster {name} is up after {time.monotonic() - began:.1f} s")
+    print(_how_to_use(cluster))
+    cluster.let_go()
+
+
+def _how_to_use(cluster: LocalCluster) -> str:
+    lines = [
+        f"export KUBECONFIG={cluster.kubeconfig}",
+        f"export PATH={find.tool('kubectl').parent}:$PATH   # kubectl, helm",
+        "kubectl get pods -A",
+    ]
+    if cluster.full:
+        inside = " ".join(cluster.inside(["curl", "http://SERVICE-IP"]))
+        lines.append(f"{inside}   # where pods and Services are")
+    lines.append(f"python -m e2e.cluster down {cluster.name}   # or `make cluster-down`")
+    return "\n".join(lines)
+
+
+def _down(options: argparse.Namespace) -> None:
+    for name in (options.name, f"{options.name}-api"):
+        if held.found(name) and (line := held.connect(runs() / name)):
+            line.ask("end")
+            line.let_go()
+            held.await_end(name)
+            say(f"cluster {name} is gone")
+    held.sweep()
+
+
+def _list(_options: argparse.Namespace) -> None:
+    held.sweep()
+    for folder in sorted(path for path in runs().iterdir() if path.is_dir()):
+        print(folder.name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 _WORDS: Final = {
     Verdict.EJECTED: "is ejected: its probes or its requests keep failing",
     Verdict.DOWN: "is down: no connection can be made",
-    Verdict.NOT_READY: "is not ready: the engine says so itself",
+    Verdict.NOT_READY: "is not ready: the engine, or its pod, says so itself",
 }
 
 

@@ -91,11 +91,12 @@ class KubernetesDiscovery:
         trouble = next(filter(None, troubles), "it has not answered yet")
         return f"no list of endpoints from the Kubernetes API: {trouble}"
 
-    def connected(self) -> bool | None:
-        """Does the API answer? None where it is not asked."""
+    def connected(self) -> float | None:
+        """1 while the API answers, else 0; None where it is not asked."""
         if self._config is None:
             return None
-        return self._source is not None and all(link.connected for link in self._source.links)
+        links = self._source.links if self._source else []
+        return float(bool(links) and all(link.connected for link in links))
 
     def silence_s(self) -> float | None:
         """How long ago the API said anything; None where it never did."""
@@ -116,6 +117,7 @@ class KubernetesDiscovery:
                 lambda: self._connect(kubeconfig), namespace, self._take, self._meter, self._rng
             ),
         )
+        news.info("watching %s", self._source.links[0].what)
         try:
             await self._source.run()
         finally:

@@ -75,7 +75,7 @@ class PodsSource:
     def __init__(self, config: PodsConfig, around: Surroundings) -> None:
         self._report = around.report
         self._pods = _PodList(config.ports, with_namespace=config.namespace == ALL_NAMESPACES)
-        what = f"pods of {around.namespace} with {config.selector}"
+        what = f"pods with {config.selector} in {_where(around.namespace)}"
         resource = pods_resource(around.namespace, config.selector)
         self._watcher = around.watcher(what, resource, self._tell)
 
@@ -175,7 +175,7 @@ class InferencePoolSource:
             self._next = None
         newest = self._next or self._current
         if self._tasks is not None and (newest is None or newest.selector != selector):
-            what = f"pods of {self._around.namespace} with {selector}"
+            what = f"pods with {selector} in {_where(self._around.namespace)}"
             resource = pods_resource(self._around.namespace, selector)
             watcher = self._around.watcher(what, resource, self._pods_changed)
             self._next = _Selected(selector, watcher, self._tasks.create_task(watcher.run()))
@@ -241,3 +241,7 @@ def pods_resource(namespace: str, selector: str) -> Resource[PodFacts]:
     """The pods of a namespace (of all: `*`) with these labels."""
     where = "" if namespace == ALL_NAMESPACES else f"/namespaces/{namespace}"
     return Resource(f"/api/v1{where}/pods", {"labelSelector": selector}, read_pod)
+
+
+def _where(namespace: str) -> str:
+    return "all namespaces" if namespace == ALL_NAMESPACES else namespace

@@ -1,0 +1,96 @@
+"""`cardan explain` tells why, waits while there is hope, and else says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.system.processes import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.system.processes import Processes
+
+pytestmark = pytest.mark.slow
+KEY = "sk-tenant-0123456789"
+
+
+def explain(*argv: str) -> subprocess.CompletedProcess[str]:
+    """The command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "cardan_cli", "explain", *argv],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_it_names_the_endpoint_the_reason_and_both_predictions(procs: Processes) -> None:
+    engines = procs.engines(2, "--time-scale", "0.1")
+    router = procs.router(engines)
+    ended = explain(router.url)
+    assert ended.returncode == 0, ended.stderr
+    lines = dict(line.split(maxsplit=1) for line in ended.stdout.splitlines() if "by" not in line)
+    assert ended.stdout.startswith("answered by  endpoint-")
+    assert ended.stdout.count("\ncandidate ") == 2
+    assert lines["prompt"].endswith("0 believed cached, 0 cached")
+    receipt = json.loads(explain(router.url, "--json", "--prompt", "another").stdout)
+    assert receipt["endpoint"].startswith("endpoint-")
+    wrong = explain(router.url, "--model", "no-such")
+    assert wrong.returncode == 1
+    assert "404 Not Found: the model 'no-such' does not exist" in wrong.stderr
+
+
+def test_it_waits_for_a_gateway_that_is_not_there_yet(procs: Processes) -> None:
+    engine = procs.engines(1, "--time-scale", "0.1")[0]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "cardan_cli", "explain", f"http://127.0.0.1:{port}", "--wait", "40"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        child = procs.start(
+            "router", "router", "--listen", f"127.0.0.1:{port}", "--endpoint", engine.url
+        )
+        until(lambda: waiting.poll() is not None, f"an answer: {child.tail()}", 45)
+        assert waiting.returncode == 0
+    finally:
+        waiting.kill()
+        waiting.communicate()
+
+
+def test_a_key_comes_from_a_file_and_without_one_the_refusal_is_told_at_once(
+    procs: Processes, tmp_path: Path
+) -> None:
+    engine = procs.engines(1, "--time-scale", "0.1")[0]
+    hashed = subprocess.run(
+        [sys.executable, "-m", "cardan_cli", "router", "--hash-key"],
+        input=KEY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    keys, key = tmp_path / "keys", tmp_path / "key"
+    keys.write_text(f"alice:{hashed.stdout}")
+    key.write_text(KEY + "\n")
+    router = procs.router([engine], "--api-keys", str(keys))
+    assert explain(router.url, "--api-key-file", str(key)).returncode == 0
+    refused = explain(router.url, "--wait", "30")
+    assert refused.returncode == 1
+    assert "401" in refused.stderr
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://host", "http://"])
+def test_what_is_no_url_is_said_so(url: str) -> None:
+    ended = explain(url)
+    assert ended.returncode == 1
+    assert "is not http://HOST:PORT" in ended.stderr

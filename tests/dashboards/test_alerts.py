@@ -188,6 +188,35 @@ STORIES = (
         None,
     ),
     Story(
+        "CardanDiscoveryDisconnected",
+        "one worker has lost it",
+        _gauge("cardan_discovery_connected", "0x20", 'worker="1"')
+        | _gauge("cardan_discovery_connected", "1x20", 'worker="0"'),
+        "10m",
+        INSTANCE,
+    ),
+    Story(
+        "CardanDiscoveryDisconnected",
+        "lost for two minutes while the API server restarts",
+        _gauge("cardan_discovery_connected", "1 1 0 0 1x20"),
+        "6m",
+        None,
+    ),
+    Story(
+        "CardanDiscoverySilent",
+        "not a word",
+        _gauge("cardan_discovery_last_event_age_seconds", "0+60x20"),
+        "15m",
+        INSTANCE,
+    ),
+    Story(
+        "CardanDiscoverySilent",
+        "bookmarks",
+        _gauge("cardan_discovery_last_event_age_seconds", "50x20"),
+        "15m",
+        None,
+    ),
+    Story(
         "CardanEngineMetricsStale",
         "not read for minutes",
         _gauge("cardan_scrape_age_seconds", "0+60x20", 'endpoint="e"'),

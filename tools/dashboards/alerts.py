@@ -206,6 +206,26 @@ ALERTS: Final[dict[str, tuple[Alert, ...]]] = {
             " then restart the engine.",
         ),
         Alert(
+            "CardanDiscoveryDisconnected",
+            Expr(f"{over('').min(metrics.DISCOVERY_CONNECTED, *WHOSE, 'instance')} == 0"),
+            "5m",
+            "warning",
+            "{{ $labels.instance }} has not reached the Kubernetes API for five minutes",
+            "The last known endpoints stay, so requests go on; new pods are not found.",
+            "The gateway's log says what fails: the API server, the network policy, or the"
+            " service account's rights.",
+        ),
+        Alert(
+            "CardanDiscoverySilent",
+            _above(over("").max(metrics.DISCOVERY_SILENCE, *WHOSE, "instance"), 600),
+            "0m",
+            "warning",
+            "{{ $labels.instance }}: the Kubernetes API said nothing for {{ $value |"
+            " humanizeDuration }}",
+            "A watch that lives speaks about once a minute. What changed since is not known.",
+            "If other clients hear it, restart this gateway and report it.",
+        ),
+        Alert(
             "CardanEngineMetricsStale",
             _above(over("").max(metrics.SCRAPE_AGE, *WHOSE, "endpoint"), 60),
             "5m",

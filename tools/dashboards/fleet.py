@@ -71,6 +71,7 @@ STATE_COLOURS: Final = {
 }
 GOOD_WHEN_HIGH: Final = (Step(None, "red"), Step(0.95, "yellow"), Step(TTFT_OBJECTIVE, "green"))
 GOOD_WHEN_NONE: Final = (Step(None, "green"), Step(0.001, "yellow"), Step(0.01, "red"))
+NO_KUBERNETES: Final = "endpoints come from the configuration or a file"
 NOTHING_WENT_WRONG: Final = "nothing of the kind has happened"
 
 
@@ -178,11 +179,13 @@ REQUESTS: Final = Row(
                 Query(ALL.rate(metrics.COMPLETION_TOKENS), "generated"),
             ),
             Unit.TOKENS_PER_SECOND,
+            quiet="of streams, engines tell only if the client asks (`stream_options:"
+            " {include_usage: true}`)",
         ),
         Panel(
-            "Refused by the gateway, by code",
-            "Errors that the gateway itself answered with. `queue_full` and its kin: more engines"
-            " or a larger `admission`; `model_not_found`, `invalid_api_key`: clients.",
+            "Refused at the door, by code",
+            "Requests that were not admitted: no key, no readable request, too large. It is the"
+            " clients who must change; the access log says which. They are in no other panel.",
             (Query(ALL.rate(metrics.REJECTS, "code"), "{{code}}"),),
             Unit.PER_SECOND,
             quiet=NOTHING_WENT_WRONG,
@@ -266,7 +269,8 @@ CACHE: Final = Row(
             Unit.SHARE,
             highest=1.0,
             quiet="engines report cached tokens only when told to (vLLM:"
-            " --enable-prompt-tokens-details, SGLang: --enable-cache-report)",
+            " --enable-prompt-tokens-details, SGLang: --enable-cache-report), and of streams only"
+            " if the client asks (`stream_options: {include_usage: true}`)",
         ),
         Panel(
             "Actual over predicted TTFT",
@@ -368,6 +372,35 @@ FLEET: Final = Row(
             Unit.COUNT,
             stacked=True,
             colours=STATE_COLOURS,
+        ),
+        Panel(
+            "Kubernetes API, by gateway",
+            "1 while it answers. At 0 the last known endpoints stay: requests go on, but new pods"
+            " are not found, and those that are gone fail once before they are left alone.",
+            (Query(ALL.min(metrics.DISCOVERY_CONNECTED, "instance"), "{{instance}}"),),
+            Unit.NONE,
+            steps=(Step(None, "red"), Step(1, "green")),
+            highest=1.0,
+            quiet=NO_KUBERNETES,
+        ),
+        Panel(
+            "What discovery hears",
+            "Events of pods and slices, and whole lists that had to be asked anew. Lists other"
+            " than at the start and now and then: the API server drops watches.",
+            (
+                Query(ALL.rate(metrics.DISCOVERY_EVENTS, "type"), "{{type}}"),
+                Query(ALL.rate(metrics.DISCOVERY_RELISTS, "reason"), "list: {{reason}}"),
+                Query(ALL.rate(metrics.DISCOVERY_ERRORS, "reason"), "error: {{reason}}"),
+            ),
+            Unit.PER_SECOND,
+            quiet=NO_KUBERNETES,
+        ),
+        Panel(
+            "Since the Kubernetes API was heard",
+            "It says something about once a minute even when nothing changes.",
+            (Query(ALL.max(metrics.DISCOVERY_SILENCE, "instance"), "{{instance}}"),),
+            Unit.SECONDS,
+            quiet=NO_KUBERNETES,
         ),
         Panel(
             "Probes and scrapes that failed",

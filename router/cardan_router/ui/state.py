@@ -42,7 +42,11 @@ def page_state(
         **about,
         "workers": len(snapshots),
         "queued": read.total(metrics.QUEUED),
-        "outcomes": read.by(metrics.REQUESTS, "outcome"),
+        "outcomes": {
+            outcome: count
+            for outcome, count in read.by(metrics.REQUESTS, "outcome").items()
+            if count
+        },
         "reasons": read.by(metrics.DECISIONS, "reason"),
         "tokens": read.total(metrics.ENDPOINT_TOKENS),
         "hit_tokens": read.total(metrics.ENDPOINT_HIT_TOKENS),

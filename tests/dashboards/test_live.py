@@ -1,0 +1,129 @@
+"""Every query of the dashboard and every alert, answered by a real Prometheus that scrapes a real
+gateway under traffic in which something goes wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+import aiohttp
+import pytest
+
+from tests.dashboards.live import EVERYTHING, Answer, Prometheus, config, now_s, running
+from tests.system.load import Stream, chat, stream_chat
+from tests.system.processes import Child, processes, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+
+ENGINE = ("--model", "tiny", "--gpu", "cpu", "--time-scale", "0.2", "--served-model-name", "m")
+# Three prefixes of several blocks, so that caches and the policy have something to hold on to.
+PREFIXES = [f"{n} " + "lorem ipsum dolor " * 400 for n in range(3)]
+USAGE = {"stream_options": {"include_usage": True}}
+# Panels that are empty while all is well, but not after what happens here.
+PROVOKED = {
+    "Tokens",
+    "Refused at the door, by code",
+    "Retries, by reason",
+    "Failed dispatches, by endpoint",
+    "Probes and scrapes that failed",
+    "Waiting in the engine",
+    "KV cache in use",
+    "Age of engines' metrics",
+    "Prompt tokens found in the cache",
+}
+
+
+async def traffic(url: str, rounds: int, doomed: Child) -> list[Stream]:
+    """Waves of streams; one engine refuses after a while and is killed later; each time
+    somebody asks for the wrong model, or for nothing that can be read.
+    """
+    seen: list[Stream] = []
+    async with aiohttp.ClientSession() as session:
+        for number in range(rounds):
+            if number == rounds // 4:  # sick, but its health probe does not know
+                sick = {"error_rate": 1, "error_status": 503}
+                (await session.put(f"{doomed.url}/faults", json=sick)).release()
+            if number == rounds // 2:
+                doomed.kill()
+            wave = [
+                stream_chat(session, url, chat("m", f"{prefix} {number}", 20) | USAGE)
+                for prefix in PREFIXES
+            ]
+            wrong = stream_chat(session, url, chat("no-such-model", "hello", 3))
+            seen += await asyncio.gather(*wave, wrong)
+            async with session.post(f"{url}/v1/chat/completions", data=b"{") as refused:
+                assert refused.status == 400
+            await asyncio.sleep(0.5)
+    return seen
+
+
+class Scene(NamedTuple):
+    """What is left to look at when the traffic is over."""
+
+    prometheus: Prometheus
+    start_s: float
+    end_s: float
+
+    def answers(self) -> list[Answer]:
+        return self.prometheus.dashboards(self.start_s, self.end_s, EVERYTHING)
+
+
+@pytest.fixture(scope="module")
+def scene(prometheus: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """Three engines, a gateway of two workers, traffic for ten seconds, all of it scraped."""
+    folder = tmp_path_factory.mktemp("live")
+    with processes(folder) as procs:
+        engines = procs.engines(3, *ENGINE)
+        gateway = procs.router(engines, "--workers", "2", "--set", "scrape.when=always")
+        configuration = config([gateway.url], namespace="prod", pod="gateway-0")
+        with running(prometheus, folder, configuration) as server:
+            until(server.healthy_targets, "the gateway to be scraped")
+            start_s = now_s()
+            seen = asyncio.run(traffic(gateway.url, 20, engines[0]))
+            assert sum(stream.complete for stream in seen) >= 40, seen[:5]
+            yield Scene(server, start_s, now_s())
+
+
+def test_every_panel_has_something_to_show(scene: Scene) -> None:
+    answers = scene.answers()
+    assert len(answers) > 40
+    empty = [answer.where for answer in answers if not answer.drawn and not answer.quiet]
+    assert not empty
+
+
+def test_what_went_wrong_can_be_seen(scene: Scene) -> None:
+    drawn = {answer.where.partition(": ")[2][:-2] for answer in scene.answers() if answer.drawn}
+    assert drawn >= PROVOKED
+
+
+def test_shares_are_shares(scene: Scene) -> None:
+    shares = {
+        answer.where: [value for one in answer.series for value in one.values]
+        for answer in scene.answers()
+        if any(word in answer.where for word in ("in time", "Not served", "found in the cache"))
+    }
+    assert len(shares) == 5
+    for where, values in shares.items():
+        assert all(0 <= value <= 1.0001 for value in values), where
+
+
+def test_variables_offer_what_there_is(scene: Scene) -> None:
+    offered = scene.prometheus.choices(EVERYTHING)
+    assert offered["namespace"] == ["prod"]
+    assert offered["job"] == ["cardan"]
+    assert set(offered["model"]) == {"m", "other"}
+
+
+def test_alerts_are_evaluated_without_error(scene: Scene) -> None:
+    def evaluated() -> bool:
+        groups = scene.prometheus.ask("rules")["groups"]
+        return all(rule["health"] == "ok" for group in groups for rule in group["rules"])
+
+    until(evaluated, "every rule to be evaluated well")
+    groups = scene.prometheus.ask("rules")["groups"]
+    assert sum(len(group["rules"]) for group in groups) >= 15

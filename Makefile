@@ -41,6 +41,7 @@ gen-check: $(READY) ## generated files are fresh
 	$(BIN)/python tools/gen_protos.py --check
 	$(BIN)/python tools/gen_reference.py --check
 	$(BIN)/python tools/gen_config_reference.py --check
+	$(BIN)/python -m tools.gen_chart_reference --check
 	$(BIN)/python -m tools.gen_dashboards --check
 
 docs-check: gen-check ## links between the pages resolve, generated pages are fresh

@@ -1,0 +1,1 @@
+"""What the chart's values may be (the schema) and what each is for (the reference page)."""

@@ -1,0 +1,145 @@
+"""values.schema.json: the chart's own values, and under `config` the gateway's own configuration.
+
+The gateway's part is made of the structs it decodes its file with, so Helm refuses what the gateway
+would, with the same bounds. Where msgspec says "one of these structs, told apart by a tag", the
+schema asks for the tag first and then for that one struct: a mistake is told for the struct that
+was meant, and not as eight structs that do not match.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import msgspec
+from cardan.policies import policy_names
+from cardan_router.config import Config
+
+from tools.chart.values import Values
+
+Schema = dict[str, Any]
+
+# What the chart sets itself, from other values.
+SET_BY_THE_CHART: Final = ("listen", "grpc", "admin", "discovery", "api_keys", "tls")
+# Belongs into a Secret: `router.engineKey`.
+NOT_IN_A_CONFIG_MAP: Final = ("api_key", "api_key_file")
+
+
+def values_schema() -> str:
+    """The text of values.schema.json."""
+    (config_ref, values_ref), components = msgspec.json.schema_components((Config, Values))
+    definitions = {name: _plain(schema) for name, schema in components.items()}
+    root = definitions.pop(_name(values_ref))
+    config = definitions[_name(config_ref)]
+    for name in SET_BY_THE_CHART:
+        del config["properties"][name]
+    for name in NOT_IN_A_CONFIG_MAP:
+        del definitions["UpstreamConfig"]["properties"][name]
+    config["properties"]["policy"] = _word_or(policy_names(), config["properties"]["policy"])
+    config["properties"]["endpoints"]["items"] = _url_or(_ref("Endpoint"))
+    root["properties"]["config"] = config_ref
+    # Helm itself puts this into the values of every chart.
+    root["properties"]["global"] = {"type": "object"}
+    root["required"].append("config")
+    _conditions(definitions)
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Values", **root}
+    return _dump({**schema, "$defs": _used(schema, definitions)})
+
+
+def _plain(schema: Schema) -> Schema:
+    """Without titles and defaults, which values.yaml has; unions by their tag."""
+    if "discriminator" in schema:
+        return _by_tag(schema["discriminator"])
+    keep: Schema = {}
+    for key, value in schema.items():
+        if key == "properties":
+            keep[key] = {name: _plain(inner) for name, inner in value.items()}
+        elif key in ("items", "additionalProperties") and isinstance(value, dict):
+            keep[key] = _plain(value)
+        elif key == "anyOf":
+            keep[key] = [_plain(option) for option in value]
+        elif key == "description":
+            keep[key] = " ".join(value.split("\n\n")[0].split())
+        elif key not in ("title", "default"):
+            keep[key] = value
+    return keep
+
+
+def _by_tag(discriminator: Schema) -> Schema:
+    tag, mapping = discriminator["propertyName"], discriminator["mapping"]
+    return {
+        "type": "object",
+        "required": [tag],
+        "properties": {tag: {"enum": list(mapping)}},
+        "allOf": [
+            _if({"properties": {tag: {"const": word}}, "required": [tag]}, {"$ref": ref})
+            for word, ref in mapping.items()
+        ],
+    }
+
+
+def _word_or(words: tuple[str, ...] | list[str], other: Schema) -> Schema:
+    """One of these words, or a mapping."""
+    return {**_if({"type": "string"}, {"enum": list(words)}), "else": other}
+
+
+def _url_or(other: Schema) -> Schema:
+    return {**_if({"type": "string"}, {"pattern": "^https?://"}), "else": other}
+
+
+def _conditions(definitions: dict[str, Schema]) -> None:
+    """What a kind of discovery needs."""
+    needs: dict[str, Schema] = {
+        "pods": {
+            "properties": {
+                "selector": {"minLength": 1},
+                "ports": {"minItems": 1},
+            }
+        },
+        "service": {"properties": {"name": {"minLength": 1}, "namespace": {"not": _STAR}}},
+        "inference_pool": {"properties": {"name": {"minLength": 1}, "namespace": {"not": _STAR}}},
+    }
+    definitions["KubernetesDiscovery"]["allOf"] = [
+        _if({"properties": {"kind": {"const": kind}}}, then) for kind, then in needs.items()
+    ]
+    definitions["KubernetesDiscovery"]["properties"]["ports"]["uniqueItems"] = True
+
+
+_STAR: Final[Schema] = {"const": "*"}
+
+
+def _if(condition: Schema, then: Schema) -> Schema:
+    return {"if": condition, "then": then}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _name(ref: Schema) -> str:
+    return str(ref["$ref"]).rpartition("/")[2]
+
+
+def _used(root: Schema, definitions: dict[str, Schema]) -> dict[str, Schema]:
+    """The definitions that something refers to."""
+    found: dict[str, Schema] = {}
+    waiting = [root]
+    while waiting:
+        for name in _refs(waiting.pop()):
+            if name not in found:
+                found[name] = definitions[name]
+                waiting.append(definitions[name])
+    return dict(sorted(found.items()))
+
+
+def _refs(schema: object) -> list[str]:
+    if isinstance(schema, list):
+        return [name for item in schema for name in _refs(item)]
+    if not isinstance(schema, dict):
+        return []
+    own = [_name(schema)] if isinstance(schema.get("$ref"), str) else []
+    return own + [name for value in schema.values() for name in _refs(value)]
+
+
+def _dump(schema: Schema) -> str:
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

@@ -90,10 +90,10 @@ PEERS = {
 }
 
 
-def cardan(kind: Kind) -> Candidate:
-    """Cardan from this interpreter's own installation, everything at its default."""
+def cardan(kind: Kind, python: str = sys.executable) -> Candidate:
+    """Cardan as an interpreter has it installed, everything at its default."""
     policy = "dualmap" if kind == "cache-aware" else "round-robin"
-    return Candidate(CARDAN, kind, policy, (sys.executable, "-m", "cardan_cli", "router"))
+    return Candidate(CARDAN, kind, policy, (python, "-m", "cardan_cli", "router"))
 
 
 def _cardan_command(candidate: Candidate, ports: Ports) -> list[str]:

@@ -39,6 +39,7 @@ class Options(msgspec.Struct, frozen=True):
     seconds: float
     cells: tuple[str, ...]
     json_file: Path | None
+    python: str
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: Options) -> int:
     raise_file_limit()
-    facts = report.machine()
+    facts = report.machine(options.python)
     print(f"{facts['date']}  {facts['cores']} × {facts['cpu']}, load {facts['load_before']}")
     print(f"Python {facts['python']}\n")
     candidates, failed = _candidates(options)
@@ -151,7 +152,7 @@ def _rss_run(
 
 def _candidates(options: Options) -> tuple[list[Candidate], dict[str, str]]:
     kinds: list[Kind] = ["cache-aware", "round-robin"] if options.round_robin else ["cache-aware"]
-    found = [cardan(kind) for kind in kinds]
+    found = [cardan(kind, options.python) for kind in kinds]
     failed: dict[str, str] = {}
     for name in options.peers:
         _progress(f"installing {name} (first time only)")
@@ -192,6 +193,9 @@ def _options(argv: list[str] | None) -> Options:
     parser.add_argument("--seconds", type=float, default=None, help="length of one window")
     parser.add_argument("--cells", default=None, help=f"comma-separated of {','.join(cells.NAMES)}")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
+    parser.add_argument(
+        "--python", default=sys.executable, help="that Cardan runs on (default: this one)"
+    )
     given = parser.parse_args(argv)
     return Options(
         peers=() if given.skip_peers else _words(parser, given.peers, tuple(PEERS)),
@@ -206,6 +210,7 @@ def _options(argv: list[str] | None) -> Options:
         if given.cells
         else (cells.QUICK if given.quick else cells.NAMES),
         json_file=given.json,
+        python=given.python,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,8 +91,8 @@ def verdict_table(verdicts: Sequence[Verdict]) -> str:
     return table(["must reach", "figure", "limit", ""], rows)
 
 
-def machine() -> dict[str, object]:
-    """What was measured on, and when."""
+def machine(python: str = sys.executable) -> dict[str, object]:
+    """What was measured on, and when; `python` is the interpreter that Cardan ran on."""
     model = "unknown"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -102,10 +104,17 @@ def machine() -> dict[str, object]:
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "kernel": platform.release(),
-        "python": f"{platform.python_version()} ({platform.python_compiler()})",
+        "python": _version_of(python),
         "load_before": round(os.getloadavg()[0], 2),
         "peers": {peer.name: peer.version for peer in PEERS.values()},
     }
+
+
+def _version_of(python: str) -> str:
+    """Version and compiler of an interpreter, as it says itself."""
+    ask = "import platform as p; print(f'{p.python_version()} ({p.python_compiler()})')"
+    said = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=False)
+    return said.stdout.strip() or "unknown"
 
 
 def _figures(rounds: Rounds, cells: Sequence[Cell], word: Callable[[Row], str]) -> list[list[str]]:

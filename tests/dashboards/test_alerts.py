@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 JOB = 'namespace="prod",job="cardan"'
-GATEWAY = f'{JOB},instance="a:9090"'
+GATEWAY = f'{JOB},pod="gateway-0",instance="a:9090"'
 SLO = "cardan_slo_requests_total"
 
 
@@ -77,7 +77,7 @@ class Story(NamedTuple):
 
 MODEL = {"model": "m"}
 ENDPOINT = {"endpoint": "e"}
-INSTANCE = {"instance": "a:9090"}
+INSTANCE = {"instance": "a:9090", "pod": "gateway-0"}
 STORIES = (
     Story(
         "CardanTtftBudgetBurnsFast",

@@ -105,11 +105,12 @@ def test_shares_are_shares(scene: Scene) -> None:
     shares = {
         answer.where: [value for one in answer.series for value in one.values]
         for answer in scene.answers()
-        if any(word in answer.where for word in ("in time", "Not served", "found in the cache"))
+        # What is predicted is an estimate, and may be more than there is.
+        if any(word in answer.where for word in ("in time", "Not served", "found in the cache B"))
     }
-    assert len(shares) == 5
+    assert len(shares) == 4
     for where, values in shares.items():
-        assert all(0 <= value <= 1.0001 for value in values), where
+        assert 0 <= min(values) <= max(values) <= 1.0001, (where, values)
 
 
 def test_variables_offer_what_there_is(scene: Scene) -> None:

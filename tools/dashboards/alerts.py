@@ -34,6 +34,8 @@ MIN_MISSES: Final = 10
 # Fewer prompt tokens a second than two or three requests a minute say little about predictions.
 MIN_TOKENS_PER_S: Final = 50
 WHOSE: Final = ("namespace", "job")
+GATEWAY: Final = "{{ or $labels.pod $labels.instance }}"  # the pod's name, where there are pods
+EACH: Final = (*WHOSE, "pod", "instance")
 
 
 class Alert(NamedTuple):
@@ -207,21 +209,20 @@ ALERTS: Final[dict[str, tuple[Alert, ...]]] = {
         ),
         Alert(
             "CardanDiscoveryDisconnected",
-            Expr(f"{over('').min(metrics.DISCOVERY_CONNECTED, *WHOSE, 'instance')} == 0"),
+            Expr(f"{over('').min(metrics.DISCOVERY_CONNECTED, *EACH)} == 0"),
             "5m",
             "warning",
-            "{{ $labels.instance }} has not reached the Kubernetes API for five minutes",
+            GATEWAY + " has not reached the Kubernetes API for five minutes",
             "The last known endpoints stay, so requests go on; new pods are not found.",
             "The gateway's log says what fails: the API server, the network policy, or the"
             " service account's rights.",
         ),
         Alert(
             "CardanDiscoverySilent",
-            _above(over("").max(metrics.DISCOVERY_SILENCE, *WHOSE, "instance"), 600),
+            _above(over("").max(metrics.DISCOVERY_SILENCE, *EACH), 600),
             "0m",
             "warning",
-            "{{ $labels.instance }}: the Kubernetes API said nothing for {{ $value |"
-            " humanizeDuration }}",
+            GATEWAY + ": the Kubernetes API said nothing for {{ $value | humanizeDuration }}",
             "A watch that lives speaks about once a minute. What changed since is not known.",
             "If other clients hear it, restart this gateway and report it.",
         ),
@@ -262,37 +263,37 @@ ALERTS: Final[dict[str, tuple[Alert, ...]]] = {
     "cardan-gateway": (
         Alert(
             "CardanGatewayBusy",
-            _above(over("").max(metrics.LOOP_BUSY, *WHOSE, "instance"), LOOP_BUSY_FULL),
+            _above(over("").max(metrics.LOOP_BUSY, *EACH), LOOP_BUSY_FULL),
             "5m",
             "warning",
-            "{{ $labels.instance }}: the event loop is busy {{ $value | humanizePercentage }}",
+            GATEWAY + ": the event loop is busy {{ $value | humanizePercentage }}",
             "Requests wait for the gateway's CPU, whatever the engines do.",
             "More replicas, more workers with more CPU, or a higher CPU limit.",
         ),
         Alert(
             "CardanQueueFull",
-            _above(over("").max(metrics.SATURATION, *WHOSE, "instance"), 0.8),
+            _above(over("").max(metrics.SATURATION, *EACH), 0.8),
             "2m",
             "warning",
-            "{{ $labels.instance }}: its queue is {{ $value | humanizePercentage }} full",
+            GATEWAY + ": its queue is {{ $value | humanizePercentage }} full",
             "Requests are about to be shed, because all engines are full.",
             "More engines. More gateways do not help.",
         ),
         Alert(
             "CardanGatewayNotReady",
-            Expr(f"{over('').min(metrics.READY, *WHOSE, 'instance')} == 0"),
+            Expr(f"{over('').min(metrics.READY, *EACH)} == 0"),
             "10m",
             "warning",
-            "{{ $labels.instance }} has not been ready for ten minutes",
+            GATEWAY + " has not been ready for ten minutes",
             "No endpoint has answered it since it started, so it gets no traffic.",
             "Ask its /readyz: the answer says what is missing.",
         ),
         Alert(
             "CardanReloadFailed",
-            Expr(f"{over('').min(metrics.CONFIG_OK, *WHOSE, 'instance')} == 0"),
+            Expr(f"{over('').min(metrics.CONFIG_OK, *EACH)} == 0"),
             "5m",
             "warning",
-            "{{ $labels.instance }}: its last reload failed",
+            GATEWAY + ": its last reload failed",
             "An older configuration is in force, and a restart would fail.",
             "The log names the field. `cardan router --config FILE --print-config` checks a file.",
         ),

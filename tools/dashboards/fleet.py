@@ -36,6 +36,10 @@ LOOP_BUSY_FULL: Final = 0.85
 # Judged on the median of actual over predicted TTFT: outside of half to double, choices suffer.
 RATIO_LOW, RATIO_HIGH = 0.5, 2.0
 
+# On Kubernetes the pod's name is what one reads; elsewhere there is the address alone.
+GATEWAYS: Final = ("pod", "instance")
+GATEWAY_NAME: Final = "{{pod}} {{instance}}"
+
 ALL: Final = Scope(
     {
         "namespace": Matching("$namespace"),
@@ -377,7 +381,7 @@ FLEET: Final = Row(
             "Kubernetes API, by gateway",
             "1 while it answers. At 0 the last known endpoints stay: requests go on, but new pods"
             " are not found, and those that are gone fail once before they are left alone.",
-            (Query(ALL.min(metrics.DISCOVERY_CONNECTED, "instance"), "{{instance}}"),),
+            (Query(ALL.min(metrics.DISCOVERY_CONNECTED, *GATEWAYS), GATEWAY_NAME),),
             Unit.NONE,
             steps=(Step(None, "red"), Step(1, "green")),
             highest=1.0,
@@ -398,7 +402,7 @@ FLEET: Final = Row(
         Panel(
             "Since the Kubernetes API was heard",
             "It says something about once a minute even when nothing changes.",
-            (Query(ALL.max(metrics.DISCOVERY_SILENCE, "instance"), "{{instance}}"),),
+            (Query(ALL.max(metrics.DISCOVERY_SILENCE, *GATEWAYS), GATEWAY_NAME),),
             Unit.SECONDS,
             quiet=NO_KUBERNETES,
         ),
@@ -432,7 +436,7 @@ GATEWAY: Final = Row(
             "Event loop busy, by gateway",
             "Share of time in which the busiest worker had work. Scale the gateway on this: above"
             " the first line add replicas, above the second requests wait for the gateway.",
-            (Query(ALL.max(metrics.LOOP_BUSY, "instance"), "{{instance}}"),),
+            (Query(ALL.max(metrics.LOOP_BUSY, *GATEWAYS), GATEWAY_NAME),),
             Unit.SHARE,
             steps=(
                 Step(None, "green"),
@@ -445,13 +449,13 @@ GATEWAY: Final = Row(
             "Waiting for an endpoint",
             "Requests in the gateway's queue. They wait because every endpoint is full, or none"
             " is there: more engines, not more gateways.",
-            (Query(ALL.sum(metrics.QUEUED, "instance"), "{{instance}}"),),
+            (Query(ALL.sum(metrics.QUEUED, *GATEWAYS), GATEWAY_NAME),),
             Unit.COUNT,
         ),
         Panel(
             "How full the queue is",
             "At 1 the gateway sheds. Scale the engines, or raise `admission`.",
-            (Query(ALL.max(metrics.SATURATION, "instance"), "{{instance}}"),),
+            (Query(ALL.max(metrics.SATURATION, *GATEWAYS), GATEWAY_NAME),),
             Unit.SHARE,
             steps=(Step(None, "green"), Step(0.5, "yellow"), Step(0.8, "red")),
             highest=1.0,
@@ -459,13 +463,13 @@ GATEWAY: Final = Row(
         Panel(
             "CPU cores, by gateway",
             "One worker uses one core at most.",
-            (Query(ALL.rate(metrics.CPU, "instance"), "{{instance}}"),),
+            (Query(ALL.rate(metrics.CPU, *GATEWAYS), GATEWAY_NAME),),
             Unit.NONE,
         ),
         Panel(
             "Memory, by gateway",
             "Resident, summed over workers. It follows the bodies in flight.",
-            (Query(ALL.sum(metrics.RSS, "instance"), "{{instance}}"),),
+            (Query(ALL.sum(metrics.RSS, *GATEWAYS), GATEWAY_NAME),),
             Unit.BYTES,
         ),
         _quantiles(
@@ -476,7 +480,7 @@ GATEWAY: Final = Row(
         Panel(
             "Connections of clients",
             "Open, by gateway. Uneven after a rollout, until clients reconnect.",
-            (Query(ALL.sum(metrics.CLIENTS, "instance"), "{{instance}}"),),
+            (Query(ALL.sum(metrics.CLIENTS, *GATEWAYS), GATEWAY_NAME),),
             Unit.COUNT,
         ),
         Panel(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -42,6 +43,15 @@ def api() -> Iterator[Cluster]:
 def cluster() -> Iterator[Cluster]:
     """A whole cluster on which pods run: the given one, or one node of our own."""
     yield from _held(up.full())
+
+
+@pytest.fixture(scope="module")
+def private_api() -> Iterator[Cluster]:
+    """An API server for the tests of one module: to be stopped, frozen and compacted at will.
+
+    `api` is shared by everybody, with pytest-xdist at the same time: nobody may take it away.
+    """
+    yield from _held(up.api(f"p{secrets.token_hex(4)}"))
 
 
 def _held(cluster: AbstractContextManager[Cluster]) -> Iterator[Cluster]:

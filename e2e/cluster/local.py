@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -77,14 +76,6 @@ class LocalCluster(Client):
     def signal(self, daemon: Daemon, signum: int) -> None:
         """Send a signal."""
         self._held.ask("signal", name=daemon, signum=int(signum))
-
-    def freeze(self, daemon: Daemon) -> None:
-        """Stop it from running without ending it: it takes connections and is silent."""
-        self.signal(daemon, signal.SIGSTOP)
-
-    def thaw(self, daemon: Daemon) -> None:
-        """Let a frozen daemon go on."""
-        self.signal(daemon, signal.SIGCONT)
 
     def compact(self) -> int:
         """Make etcd forget every revision up to now; that revision."""

@@ -5,6 +5,7 @@ nothing behind, whichever way its owner ends.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -83,41 +84,42 @@ def test_a_pod_is_ready_because_the_test_says_so_and_terminates_until_it_is_remo
     until(lambda: pods(".metadata.name") == "", "the pod is gone")
 
 
-def test_what_was_there_before_an_outage_is_there_after_it(api: Cluster, namespace: str) -> None:
-    api.stop("api-server")
+def test_what_was_there_before_an_outage_is_there_after_it(private_api: Cluster) -> None:
+    private_api.kubectl("create", "namespace", "kept")
+    private_api.stop("api-server")
     with pytest.raises(CommandError, match=r"refused|EOF|reset"):
-        api.kubectl("get", "namespace", namespace)
-    api.start("api-server")
-    assert namespace in api.kubectl("get", "namespace", namespace, "-o", "name")
+        private_api.kubectl("get", "namespace", "kept")
+    private_api.start("api-server")
+    assert "kept" in private_api.kubectl("get", "namespace", "kept", "-o", "name")
 
 
-def test_a_watch_from_before_a_compaction_is_gone(api: Cluster, namespace: str) -> None:
-    def count(version: str) -> str:
-        path = f"/api/v1/namespaces/{namespace}/pods?watch=1&timeoutSeconds=1"
-        return api.kubectl("get", "--raw", f"{path}&resourceVersion={version}")
+def test_a_watch_from_before_a_compaction_is_gone(private_api: Cluster) -> None:
+    def watch(version: str) -> str:
+        path = "/api/v1/pods?watch=1&timeoutSeconds=1"
+        return private_api.kubectl("get", "--raw", f"{path}&resourceVersion={version}")
 
-    kept = ("get", "namespace", namespace, "-o", "jsonpath={.metadata.resourceVersion}")
-    before = api.kubectl(*kept)
-    assert '"code":410' not in count(before)
-    api.kubectl("create", "configmap", "later", "-n", namespace)
-    assert api.compact() > int(before)
-    api.stop("api-server")
-    api.start("api-server")
-    assert '"code":410' in count(before)
+    own = ("get", "namespace", "default", "-o", "jsonpath={.metadata.resourceVersion}")
+    before = private_api.kubectl(*own)
+    assert '"code":410' not in watch(before)
+    private_api.kubectl("create", "configmap", "later")
+    assert private_api.compact() > int(before)
+    private_api.stop("api-server")
+    private_api.start("api-server")
+    assert '"code":410' in watch(before)
 
 
 OWNER = """\
 import sys, time
 from e2e.cluster import up
-with up.api(sys.argv[1]) as cluster:
+with getattr(up, sys.argv[2])(sys.argv[1]) as cluster:
     print("up", flush=True)
     time.sleep(600)
 """
 
 
-def start_owner(name: str) -> subprocess.Popen[str]:
+def start_owner(name: str, flavour: str = "api") -> subprocess.Popen[str]:
     """A process that holds a cluster of its own, once it is up."""
-    argv = [sys.executable, "-c", OWNER, name]
+    argv = [sys.executable, "-c", OWNER, name, flavour]
     owner = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert owner.stdout
     assert owner.stdout.readline() == "up\n"
@@ -126,7 +128,7 @@ def start_owner(name: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_stays_when_the_owner_ends(api: Cluster, signum: signal.Signals) -> None:
-    name = f"end{signum:d}"
+    name = f"end{signum:d}-{os.getpid()}"
     with start_owner(name) as owner:
         folder = runs() / f"{name}-api"
         line = held.connect(folder)
@@ -141,8 +143,9 @@ def test_nothing_stays_when_the_owner_ends(api: Cluster, signum: signal.Signals)
 
 
 def test_what_a_killed_keeper_left_is_removed_by_the_next_start(api: Cluster) -> None:
-    with start_owner("orphan") as owner:
-        folder = runs() / "orphan-api"
+    name = f"orphan{os.getpid()}"
+    with start_owner(name) as owner:
+        folder = runs() / f"{name}-api"
         line = held.connect(folder)
         assert line
         pids = line.ask("status")["pids"].values()

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := core router sim cli tests e2e benchmarks tools
 
-.PHONY: help sync fmt lint types imports gen-check test demo bench e2e-engines images docs-check clean
+.PHONY: help sync fmt lint types imports gen-check test demo bench e2e-engines images chart-check docs-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ bench: $(READY) ## the gateway against its peers, in one run
 
 e2e-engines: $(READY) ## real vLLM and SGLang behind the gateway (opt-in, needs their recipes)
 	$(BIN)/pytest e2e/engines -m engines
+
+chart-check: $(READY) ## the chart: lint, schema, templates (needs helm)
+	$(BIN)/python -m tools.gen_chart_reference --check
+	$(BIN)/pytest -q -n 2 tests/chart
 
 images: $(READY) ## cardan-router and cardan-engine, by docker, podman or buildah (BASE=IMAGE, TAG=dev)
 	$(BIN)/python tools/build_images.py --tag $(or $(TAG),dev) $(if $(BASE),--base $(BASE))

@@ -23,8 +23,10 @@ PortName = Annotated[str, Meta(pattern=r"^[a-z0-9-]*[a-z][a-z0-9-]*$", max_lengt
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[int, Meta(ge=0, le=3600)]
 Count = Annotated[int, Meta(ge=0, le=1000)]
-Repository = Annotated[str, Meta(pattern=r"^[a-z0-9]+([._/:-]+[a-z0-9]+)*$")]
-Registry = Annotated[str, Meta(pattern=r"^([a-zA-Z0-9]+([._/:-]+[a-zA-Z0-9]+)*)?$")]
+Repository = Annotated[str, Meta(pattern=r"^[a-z0-9]+([._/-]+[a-z0-9]+)*$")]
+Registry = Annotated[
+    str, Meta(pattern=r"^([a-zA-Z0-9.-]+(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*/?)?$")
+]
 Tag = Annotated[str, Meta(pattern=r"^([a-zA-Z0-9_][a-zA-Z0-9._-]{0,127})?$")]
 Digest = Annotated[str, Meta(pattern=r"^(sha256:[0-9a-f]{64})?$")]
 # A number, or a share of all replicas.

@@ -1,0 +1,109 @@
+"""Helm as the tests use it: render, lint, or be refused."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import yaml
+
+from e2e.cluster import find
+from e2e.cluster.errors import UnavailableError
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "deploy/helm/cardan"
+NAMESPACE = "llm"
+RELEASE = "cardan"
+
+Object = dict[str, Any]
+Values = dict[str, Any]
+
+
+@functools.cache
+def binary() -> str:
+    """The helm of PATH or of the built cluster; skips, or fails where one is required."""
+    try:
+        return str(find.tool("helm"))
+    except UnavailableError as missing:
+        _give_up(str(missing))
+
+
+def _give_up(reason: str) -> NoReturn:
+    if os.environ.get("CARDAN_REQUIRE_CLUSTER") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def run(*argv: str, values: Values | None = None) -> subprocess.CompletedProcess[str]:
+    """`helm ARGV… --values -`."""
+    return subprocess.run(
+        [binary(), *argv, "--values", "-"],
+        input=yaml.safe_dump(values or {}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def manifest(values: Values | None = None, *, release: str = RELEASE) -> str:
+    """What would be installed, as YAML, the test's pod included."""
+    ended = run("template", release, str(CHART), "--namespace", NAMESPACE, values=values)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def render(values: Values | None = None, *, release: str = RELEASE) -> list[Object]:
+    """What would be installed, object by object."""
+    return [found for found in yaml.safe_load_all(manifest(values, release=release)) if found]
+
+
+def refusal(values: Values) -> str:
+    """Why it would not be installed."""
+    ended = run("template", RELEASE, str(CHART), values=values)
+    assert ended.returncode != 0, f"{values} was taken"
+    return ended.stderr
+
+
+def of_kind(objects: list[Object], kind: str, component: str = "") -> list[Object]:
+    """The objects of a kind, and of a component if one is named."""
+    label = "app.kubernetes.io/component"
+    return [
+        found
+        for found in objects
+        if found["kind"] == kind
+        and (not component or found["metadata"].get("labels", {}).get(label) == component)
+    ]
+
+
+def the(objects: list[Object], kind: str, component: str = "") -> Object:
+    """The only one of its kind."""
+    found = of_kind(objects, kind, component)
+    assert len(found) == 1, f"{len(found)} of kind {kind}"
+    return found[0]
+
+
+def pods(objects: list[Object]) -> list[Object]:
+    """Every pod and pod template, as `{metadata, spec}`."""
+    templates = [found["spec"]["template"] for found in of_kind(objects, "Deployment")]
+    return [*templates, *of_kind(objects, "Pod")]
+
+
+def gateway_file(objects: list[Object]) -> str:
+    """The configuration file that gateways are given."""
+    text = the(objects, "ConfigMap", "router")["data"]["cardan.yaml"]
+    assert isinstance(text, str)
+    return text
+
+
+def nested(path: str, value: object) -> Values:
+    """`{a: {b: value}}` of `a.b`."""
+    result: Any = value
+    for name in reversed(path.split(".")):
+        result = {name: result}
+    assert isinstance(result, dict)
+    return result

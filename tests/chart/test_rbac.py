@@ -1,0 +1,76 @@
+"""The rights of the gateway are those that its way of finding engines takes, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.chart.helm import NAMESPACE, Object, of_kind, render
+from tests.chart.matrix import VALUE_SETS
+
+PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}
+SLICES = {
+    "apiGroups": ["discovery.k8s.io"],
+    "resources": ["endpointslices"],
+    "verbs": ["list", "watch"],
+}
+POOL = {
+    "apiGroups": ["inference.networking.k8s.io"],
+    "resources": ["inferencepools"],
+    "resourceNames": ["llama"],
+    "verbs": ["list", "watch"],
+}
+# Value set → kind of role, its namespace, its rules.
+GOLDEN: dict[str, tuple[str, str | None, list[Any]]] = {
+    "as it is": ("Role", NAMESPACE, [PODS]),
+    "pods by a named port in another namespace": ("Role", "models", [PODS]),
+    "pods of all namespaces": ("ClusterRole", None, [PODS]),
+    "a service": ("Role", NAMESPACE, [SLICES]),
+    "a service's port elsewhere": ("Role", "models", [SLICES]),
+    "an inference pool": ("Role", NAMESPACE, [PODS, POOL]),
+}
+NONE = ["fixed endpoints", "a list in a config map", "no rights made here"]
+KINDS = ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
+
+
+def rights(objects: list[Object]) -> list[Object]:
+    """Roles and bindings."""
+    return [found for kind in KINDS for found in of_kind(objects, kind)]
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_each_way_has_its_role_and_no_more(name: str) -> None:
+    kind, namespace, rules = GOLDEN[name]
+    role, binding = rights(render(VALUE_SETS[name]))
+    assert role["kind"] == kind
+    assert role["metadata"].get("namespace") == namespace
+    assert role["rules"] == rules
+    assert binding["kind"] == f"{kind}Binding"
+    assert binding["metadata"].get("namespace") == namespace
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": "cardan-router", "namespace": NAMESPACE}
+    ]
+
+
+@pytest.mark.parametrize("name", NONE)
+def test_who_asks_nothing_of_the_api_server_may_ask_nothing(name: str) -> None:
+    assert rights(render(VALUE_SETS[name])) == []
+
+
+def test_no_other_value_changes_the_rights() -> None:
+    usual = rights(render({}))
+    others = [name for name in VALUE_SETS if "discovery" not in VALUE_SETS[name]]
+    for name in set(others) - set(NONE) - {"other names", "scheduling"}:
+        assert rights(render(VALUE_SETS[name])) == usual, name
+
+
+def test_two_releases_that_watch_everything_do_not_share_a_cluster_role() -> None:
+    everything = VALUE_SETS["pods of all namespaces"]
+    names = {
+        found["metadata"]["name"]
+        for release in ("cardan", "other-cardan")
+        for found in of_kind(render(everything, release=release), "ClusterRole")
+    }
+    assert names == {f"{NAMESPACE}:cardan-router", f"{NAMESPACE}:other-cardan-router"}

@@ -213,3 +213,36 @@ async def test_what_has_left_is_forgotten() -> None:
         await bench.visit()
         bench.prober.forget([bench.state])
         assert not bench.prober.joined(bench.state)
+
+
+async def test_whom_discovery_holds_is_not_asked_until_it_lets_go() -> None:
+    async with stub() as engine:
+        bench = bench_of(engine.vllm("m"))
+        held = {bench.state}
+        bench.prober.held = held.__contains__
+        await bench.visit()
+        assert not engine.asked
+        assert not bench.routable()
+        held.clear()
+        await bench.visit()
+        assert bench.routable()
+
+
+async def test_a_probe_in_the_air_makes_nobody_well_who_is_held_meanwhile() -> None:
+    async with stub() as engine:
+        bench = bench_of(engine.vllm("m"))
+        await bench.visit()
+        assert bench.routable()
+        asked: list[EndpointState] = []
+
+        def held(state: EndpointState) -> bool:
+            """Not when the visit begins, but when its answer is there."""
+            asked.append(state)
+            if len(asked) > 1:
+                state.health.engine_not_ready()
+            return len(asked) > 1
+
+        bench.prober.held = held
+        await bench.visit()
+        assert bench.verdict() is Verdict.NOT_READY
+        assert not bench.routable()

@@ -17,8 +17,13 @@ class Bench:
         self.joined: set[str] = set()
         self.draining = False
         self.now = 0.0
+        self.waits_for = ""
         self.readiness = Readiness(
-            self.fleet, self.has_joined, lambda: self.draining, lambda: self.now
+            self.fleet,
+            self.has_joined,
+            lambda: self.draining,
+            lambda: self.now,
+            lambda: self.waits_for,
         )
 
     def has_joined(self, state: EndpointState) -> bool:
@@ -66,3 +71,19 @@ def test_ready_stays_ready_until_shutdown() -> None:
     assert bench.look()
     bench.draining = True
     assert bench.readiness.look() == (False, "shutting down")
+
+
+def test_the_start_has_not_begun_before_every_source_has_told_its_list() -> None:
+    bench = Bench("a", "b")
+    bench.joined = {"a", "b"}
+    bench.waits_for = "no list yet: connection refused"
+    assert bench.readiness.look() == (False, "no list yet: connection refused")
+    bench.joined = {"a"}
+    bench.now = 60.0
+    assert not bench.look()
+    bench.waits_for = ""
+    assert bench.readiness.look() == (False, "1 of 2 endpoints have not answered yet")
+    bench.now = 60.0 + PATIENCE_S
+    assert bench.look()
+    bench.waits_for = "lost again"
+    assert bench.look(), "once ready, ready to the end"

@@ -133,3 +133,25 @@ async def test_a_large_fleet_is_visited_more_slowly() -> None:
         await until(lambda: len(visitor.visits) == 2)
         await asyncio.sleep(0.2)
     assert len(visitor.visits) == 2
+
+
+async def test_who_is_in_a_hurry_is_visited_before_its_turn() -> None:
+    visitor = Visitor(wait_s=1000.0)
+    rounds = rounds_of(fleet_of("a", "b"), visitor)
+    async with running(rounds):
+        await until(lambda: sorted(visitor.visits) == ["a", "b"])
+        rounds.hurry("a")
+        rounds.hurry("nobody")
+        await until(lambda: visitor.visits.count("a") == 2)
+        assert visitor.visits.count("b") == 1
+
+
+async def test_a_hurry_while_a_visit_is_in_the_air_is_another_visit() -> None:
+    visitor = Visitor(wait_s=1000.0)
+    visitor.gate.clear()
+    rounds = rounds_of(fleet_of("a"), visitor)
+    async with running(rounds):
+        await until(lambda: visitor.in_air == 1)
+        rounds.hurry("a")
+        visitor.gate.set()
+        await until(lambda: len(visitor.visits) == 2)

@@ -240,6 +240,7 @@ async def test_a_probe_in_the_air_makes_nobody_well_who_is_held_meanwhile() -> N
             asked.append(state)
             if len(asked) > 1:
                 state.health.engine_not_ready()
+                bench.fleet.touch()
             return len(asked) > 1
 
         bench.prober.held = held

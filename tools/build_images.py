@@ -20,6 +20,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 TARGETS: Final = ("router", "engine")
+DOCKERFILE: Final = "deploy/images/Dockerfile"
 # chroot isolation needs no namespaces of its own, so it works inside a container too; the steps
 # that run are pip's and ours.
 BUILDAH_FLAGS: Final = ("--isolation", "chroot", "--layers")
@@ -40,13 +41,15 @@ def find_tool() -> str:
     raise BuildError("needs docker, podman or buildah (Debian: apt-get install buildah)")
 
 
-def build(target: str, name: str, *, base: str = "", tool: str = "") -> None:
+def build(
+    target: str, name: str, *, base: str = "", tool: str = "", dockerfile: str = DOCKERFILE
+) -> None:
     """Build one target and call it `name`; `BuildError` with the tool's last words if it fails."""
     tool = tool or find_tool()
     command = [tool, "build", *(BUILDAH_FLAGS if tool == "buildah" else ())]
     command += ["--build-arg", f"BASE={base}"] if base else []
     command += [word for secret in _secrets() for word in ("--secret", secret)]
-    command += ["-f", "deploy/images/Dockerfile", "--target", target, "-t", name, "."]
+    command += ["-f", dockerfile, "--target", target, "-t", name, "."]
     _run(command)
 
 

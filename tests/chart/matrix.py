@@ -157,7 +157,7 @@ VALUE_SETS: Final[dict[str, Values]] = {
             "port": 443,
             "annotations": {"cloud/internal": "true"},
             "loadBalancerClass": "example.com/lb",
-            "trafficDistribution": "PreferClose",
+            "trafficDistribution": "PreferSameZone",
         },
     ),
     "everything that monitors": {

@@ -1,0 +1,110 @@
+"""The chart on a cluster: a namespace that admits only restricted pods, images, releases."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+import yaml
+
+from e2e import images
+from e2e.cluster.errors import UnavailableError
+from e2e.cluster.paths import ROOT
+from e2e.conftest import give_up
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from e2e.cluster.interface import Cluster
+
+CHART = ROOT / "deploy/helm/cardan"
+RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
+
+
+@pytest.fixture(scope="session")
+def tag(cluster: Cluster) -> str:
+    """The tag of this checkout's images, which the cluster's nodes have."""
+    try:
+        return images.load(cluster)
+    except UnavailableError as missing:
+        give_up(str(missing))
+
+
+class Release(NamedTuple):
+    """A chart that is installed."""
+
+    cluster: Cluster
+    namespace: str
+    tag: str
+
+    def helm(self, *argv: str, values: dict[str, Any] | None = None) -> str:
+        """Helm in the namespace."""
+        return self.cluster.helm(
+            *argv,
+            "--namespace",
+            self.namespace,
+            *([] if values is None else ["--values", "-"]),
+            input=None if values is None else yaml.safe_dump(values),
+        )
+
+    def upgrade(self, values: dict[str, Any]) -> str:
+        """Install it or change it, and wait until it is ready."""
+        images_of = {"registry": images.REGISTRY, "tag": self.tag, "pullPolicy": "Never"}
+        every = {"image": images_of, **values}
+        return self.helm(
+            *("upgrade", "cardan", str(CHART), "--install", "--wait", "--timeout", "90s"),
+            values=every,
+        )
+
+    def kubectl(self, *argv: str, input: str | None = None) -> str:
+        """Kubectl in the namespace."""
+        return self.cluster.kubectl("-n", self.namespace, *argv, input=input)
+
+    def get(self, *argv: str) -> Any:  # noqa: ANN401 - JSON
+        """What `kubectl get` tells."""
+        return json.loads(self.kubectl("get", *argv, "-o", "json"))
+
+    def apply(self, document: dict[str, Any]) -> None:
+        """Make an object or change it."""
+        self.kubectl("apply", "-f", "-", input=json.dumps(document))
+
+    def url(self) -> str:
+        """The Service's own address, for commands that run inside."""
+        spec = self.get("service", "cardan")["spec"]
+        return f"http://{spec['clusterIP']}:{spec['ports'][0]['port']}"
+
+    def explain(self, *argv: str) -> Any:  # noqa: ANN401 - JSON
+        """The receipt of one request through the Service."""
+        command = [str(ROOT / ".venv/bin/cardan"), "explain", self.url(), "--json", *argv]
+        return json.loads(self.cluster.run(*command))
+
+
+@contextlib.contextmanager
+def _namespace(cluster: Cluster) -> Iterator[str]:
+    name = f"chart-{secrets.token_hex(3)}"
+    cluster.kubectl("create", "namespace", name)
+    cluster.kubectl("label", "namespace", name, RESTRICTED)
+    try:
+        yield name
+    finally:
+        cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def release(cluster: Cluster, tag: str) -> Iterator[Release]:
+    """A release to be, in a namespace of its own."""
+    with _namespace(cluster) as name:
+        release = Release(cluster, name, tag)
+        yield release
+        with contextlib.suppress(Exception):
+            release.helm("uninstall", "cardan", "--ignore-not-found")
+
+
+@pytest.fixture(scope="session")
+def namespaces(api: Cluster) -> Callable[[], AbstractContextManager[str]]:
+    """Makes namespaces on the API server that runs nothing."""
+    return lambda: _namespace(api)

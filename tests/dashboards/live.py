@@ -26,8 +26,6 @@ SCRAPE_INTERVAL_S = 1
 # Grafana's `$__rate_interval` is four scrape intervals.
 EVERYTHING = {"namespace": ".*", "job": ".*", "model": ".*", "__rate_interval": "4s"}
 
-Ask = "Callable[[str, Mapping[str, str]], Any]"
-
 
 class Series(NamedTuple):
     """Labels, and its values that are numbers."""
@@ -62,17 +60,27 @@ class Prometheus:
         return answer["data"]
 
     def range(self, expr: str, start_s: float, end_s: float, step_s: float) -> list[Series]:
-        """A range query."""
-        found = self.ask(
-            "query_range", query=expr, start=f"{start_s}", end=f"{end_s}", step=f"{step_s}"
-        )
+        """A range query, without what is not a number."""
+        found = self.raw(start_s, end_s, step_s)(expr)
         return [
             Series(
                 one["metric"],
                 [value for _, text in one["values"] if math.isfinite(value := float(text))],
             )
-            for one in found["result"]
+            for one in found
         ]
+
+    def raw(
+        self, start_s: float, end_s: float, step_s: float = 1.0
+    ) -> Callable[[str], list[dict[str, Any]]]:
+        """Range queries over one span, as Prometheus answers them."""
+        span = {"start": f"{start_s}", "end": f"{end_s}", "step": f"{step_s}"}
+
+        def ask(expr: str) -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = self.ask("query_range", query=expr, **span)["result"]
+            return found
+
+        return ask
 
     def healthy_targets(self) -> list[dict[str, str]]:
         """Labels of what was scraped with success."""

@@ -5,6 +5,7 @@ gateway under traffic in which something goes wrong.
 from __future__ import annotations
 
 import asyncio
+import html
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
@@ -13,6 +14,10 @@ import pytest
 from tests.dashboards.live import EVERYTHING, Answer, Prometheus, config, now_s, running
 from tests.system.load import Stream, chat, stream_chat
 from tests.system.processes import Child, processes, until
+from tools.dashboards.fleet import FLEET_DASHBOARD
+from tools.dashboards.grafana import document
+from tools.dashboards.preview import page
+from tools.dashboards.serving import GLANCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,6 +123,14 @@ def test_variables_offer_what_there_is(scene: Scene) -> None:
     assert offered["namespace"] == ["prod"]
     assert offered["job"] == ["cardan"]
     assert set(offered["model"]) == {"m", "other"}
+
+
+def test_the_preview_draws_every_panel(scene: Scene) -> None:
+    drawn = page(document(FLEET_DASHBOARD), scene.prometheus.raw(scene.start_s, scene.end_s), "4s")
+    panels = [panel for row in FLEET_DASHBOARD.rows for panel in row.panels]
+    assert all(f"<h3>{html.escape(panel.title)}</h3>" in drawn for panel in panels)
+    assert drawn.count("<section") == len(panels)
+    assert drawn.count("<svg") >= len(panels) - len(GLANCE.panels) - 5  # where no Kubernetes is
 
 
 def test_alerts_are_evaluated_without_error(scene: Scene) -> None:

@@ -10,6 +10,7 @@ from tools.dashboards.promql import (
     Matching,
     QueryError,
     Scope,
+    happening,
     none_of,
     one_of,
     or_zero,
@@ -26,6 +27,7 @@ def test_a_scope_is_added_where_the_metric_has_the_label() -> None:
     assert SCOPE.rate(HITS) == 'sum(rate(t_hits_total{job=~"$job",model=~"$model"}[5m]))'
     assert SCOPE.max(LEVEL, "endpoint") == 'max by (endpoint) (t_level{job=~"$job"})'
     assert Scope({}, "1m").select(LEVEL) == "t_level"
+    assert Scope({}, "1m").smooth(LEVEL) == "sum(avg_over_time(t_level[1m]))"
 
 
 def test_what_is_said_wins_over_the_scope() -> None:
@@ -52,6 +54,7 @@ def test_histograms_are_asked_by_their_parts() -> None:
 def test_a_share_of_nothing_is_no_value_and_nothing_may_be_zero() -> None:
     assert ratio(Expr("a"), Expr("b")) == "a / (b > 0)"
     assert or_zero(Expr("a")) == "(a) or vector(0)"
+    assert happening(Expr("a")) == "a > 0"
 
 
 @pytest.mark.parametrize(

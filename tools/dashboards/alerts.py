@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import yaml
 from cardan_router.telemetry import metrics
 
-from tools.dashboards.fleet import (
+from tools.dashboards.promql import Expr, Scope, aggregate, difference, one_of, ratio
+from tools.dashboards.shared import (
     LOOP_BUSY_FULL,
     RATIO_HIGH,
     RATIO_LOW,
     SERVED_BADLY,
     TTFT_OBJECTIVE,
 )
-from tools.dashboards.promql import Expr, Scope, aggregate, difference, one_of, ratio
 
 if TYPE_CHECKING:
     from cardan_router.telemetry.registry import Spec

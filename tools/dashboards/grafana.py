@@ -19,8 +19,6 @@ SCHEMA_VERSION: Final = 39
 GRID_COLUMNS: Final = 24
 ROW_TITLE_HEIGHT: Final = 1
 SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
-# With more series than this, a legend beside the lines reads better than one below them.
-SPARKLINE_WIDTH: Final = 1
 
 
 class Unit(enum.StrEnum):
@@ -208,9 +206,9 @@ def _lines(panel: Panel) -> dict[str, Any]:
     """How lines are drawn: with an area where they are stacked, limits as dashes."""
     return {
         "drawStyle": "line",
-        "lineWidth": SPARKLINE_WIDTH,
+        "lineWidth": 1,
         "fillOpacity": 30 if panel.stacked else 8,
-        "showPoints": "never",
+        "showPoints": "auto",  # a lone point is no line
         "spanNulls": False,
         "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "dashed" if len(panel.steps) > 1 else "off"},

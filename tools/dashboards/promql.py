@@ -109,6 +109,12 @@ class Scope:
         """A gauge, summed over gateways and whatever is not in `by`."""
         return self._gauge("sum", spec, by, where)
 
+    def smooth(self, spec: Spec, *by: str, **where: str) -> Expr:
+        """A gauge's mean over the window, summed: for what jumps between scrapes."""
+        if spec.kind is not Kind.GAUGE:
+            _wrong(spec, "is no gauge")
+        return self._summed("avg_over_time", spec, "", by, where)
+
     def max(self, spec: Spec, *by: str, **where: str) -> Expr:
         """A gauge's largest: right where every gateway says the same of one thing."""
         return self._gauge("max", spec, by, where)
@@ -148,6 +154,14 @@ def ratio(part: Expr, whole: Expr) -> Expr:
 def difference(one: Expr, other: Expr) -> Expr:
     """One less the other."""
     return Expr(f"{one} - {other}")
+
+
+def happening(expr: Expr) -> Expr:
+    """Only series above zero: most words of a closed set never happen, and would fill the legend.
+
+    Grafana then draws nothing where nothing happens.
+    """
+    return Expr(f"{expr} > 0")
 
 
 def or_zero(expr: Expr) -> Expr:

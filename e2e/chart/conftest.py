@@ -11,9 +11,7 @@ import pytest
 import yaml
 
 from e2e import images
-from e2e.cluster.errors import UnavailableError
 from e2e.cluster.paths import ROOT
-from e2e.conftest import give_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,10 +26,7 @@ RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 @pytest.fixture(scope="session")
 def tag(cluster: Cluster) -> str:
     """The tag of this checkout's images, which the cluster's nodes have."""
-    try:
-        return images.load(cluster)
-    except UnavailableError as missing:
-        give_up(str(missing))
+    return images.load(cluster)
 
 
 class Release(NamedTuple):

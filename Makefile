@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := core router sim cli tests e2e benchmarks tools
 
-.PHONY: help sync fmt lint types imports gen-check test demo bench e2e-engines images chart-check docs-check clean
+.PHONY: help sync fmt lint types imports gen-check test demo bench e2e-engines cluster cluster-down e2e-cluster kind-down e2e-kind images chart-check docs-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,23 @@ bench: $(READY) ## the gateway against its peers, in one run
 
 e2e-engines: $(READY) ## real vLLM and SGLang behind the gateway (opt-in, needs their recipes)
 	$(BIN)/pytest e2e/engines -m engines
+
+cluster: $(READY) ## a Kubernetes cluster of our own, kept until `make cluster-down` (root, Go)
+	@$(BIN)/python -m e2e.cluster build
+	@$(BIN)/python -m e2e.cluster up
+
+cluster-down: $(READY) ## remove it
+	@$(BIN)/python -m e2e.cluster down
+
+e2e-cluster: $(READY) ## images, chart and discovery on a real cluster (root, Go; or CARDAN_KUBECONFIG)
+	@[ -n "$$CARDAN_KUBECONFIG" ] || $(BIN)/python -m e2e.cluster build
+	$(BIN)/pytest e2e -m cluster
+
+kind-down: $(READY) ## delete the kind cluster that a demo or a test has made
+	@$(BIN)/python -m e2e.kind down
+
+e2e-kind: $(READY) ## the same tests on kind (Docker)
+	CARDAN_KUBECONFIG="$$($(BIN)/python -m e2e.kind up)" $(BIN)/pytest e2e -m cluster
 
 chart-check: $(READY) ## the chart: lint, schema, templates (needs helm)
 	$(BIN)/python -m tools.gen_chart_reference --check

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from e2e.cluster import up
-from e2e.cluster.errors import UnavailableError
+from e2e.cluster import given, up
+from e2e.cluster.errors import UnavailableError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractContextManager
+    from collections.abc import Generator, Iterator
 
     from e2e.cluster.interface import Cluster
 
@@ -33,16 +32,50 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(TIMEOUT_S))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    """What is missing, or what a cluster cannot do, is no failure of the test that asked for it."""
+    with _excused():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup() -> Generator[None, object, object]:
+    """The same for the fixtures of a test."""
+    with _excused():
+        return (yield)
+
+
+@contextlib.contextmanager
+def _excused() -> Iterator[None]:
+    try:
+        yield
+    except UnsupportedError as unsupported:
+        pytest.skip(str(unsupported))
+    except UnavailableError as missing:
+        give_up(str(missing))
+
+
+def give_up(reason: str) -> NoReturn:
+    """Skip, or fail where a cluster is required."""
+    if os.environ.get("CARDAN_REQUIRE_CLUSTER") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def api() -> Iterator[Cluster]:
     """An API server with its controllers on the loopback; nothing runs, nothing needs root."""
-    yield from _held(up.api())
+    with up.api() as held:
+        yield held
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A whole cluster on which pods run: the given one, or one node of our own."""
-    yield from _held(up.full())
+    kubeconfig = given.asked_for()
+    with given.given(kubeconfig) if kubeconfig else up.full() as held:
+        yield held
 
 
 @pytest.fixture(scope="module")
@@ -51,20 +84,5 @@ def private_api() -> Iterator[Cluster]:
 
     `api` is shared by everybody, with pytest-xdist at the same time: nobody may take it away.
     """
-    yield from _held(up.api(f"p{secrets.token_hex(4)}"))
-
-
-def _held(cluster: AbstractContextManager[Cluster]) -> Iterator[Cluster]:
-    with contextlib.ExitStack() as stack:
-        try:
-            held = stack.enter_context(cluster)
-        except UnavailableError as missing:
-            give_up(str(missing))
+    with up.api(f"p{secrets.token_hex(4)}") as held:
         yield held
-
-
-def give_up(reason: str) -> NoReturn:
-    """Skip, or fail where a cluster is required."""
-    if os.environ.get("CARDAN_REQUIRE_CLUSTER") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)

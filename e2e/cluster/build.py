@@ -19,12 +19,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e.cluster import golang, images
+from e2e.cluster import commands, find, golang, images
 from e2e.cluster.errors import ClusterError, UnavailableError
 from e2e.cluster.paths import cache, locked
 from e2e.cluster.progress import say
 from e2e.cluster.versions import COREDNS, ETCD, HELM, KUBERNETES
 
+# A dozen packages over a slow line.
+APT_TIMEOUT_S = 900.0
 STAMP = "k8s.io/component-base/version"
 
 
@@ -95,21 +97,29 @@ def build() -> Path:
     check()
     with locked(cache() / ".lock"):
         _tools()
-        images.build(cache())
+        images.build()
     return cache() / "bin"
 
 
 def check() -> None:
-    """Look whether this machine can build at all.
+    """Look whether this machine can build at all; install Debian's packages that are missing.
 
     Raises:
         UnavailableError: says what to do.
     """
     if os.geteuid():
         raise UnavailableError("building a cluster needs root (debootstrap, buildah)")
-    lacking = sorted({package for name, package in PACKAGES.items() if not shutil.which(name)})
-    if lacking:
-        raise UnavailableError(f"building a cluster needs: apt-get install {' '.join(lacking)}")
+    absent = {package for name, package in PACKAGES.items() if not shutil.which(name)}
+    lacking = sorted(absent | set(find.missing_packages()))
+    if not lacking:
+        return
+    if not shutil.which("apt-get"):
+        raise UnavailableError(f"building a cluster needs what Debian calls {' '.join(lacking)}")
+    say(f"apt-get install {' '.join(lacking)}")
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    commands.output(["apt-get", "update", "-qq"], timeout_s=APT_TIMEOUT_S, env=quiet)
+    install = ["apt-get", "install", "-yqq", "--no-install-recommends", *lacking]
+    commands.output(install, timeout_s=APT_TIMEOUT_S, env=quiet)
 
 
 # Command → Debian package, beside what a node needs to run.

@@ -24,15 +24,18 @@ class Client:
         """Where this machine's own network will do, the command itself."""
         return list(argv)
 
+    def beside(self, argv: Sequence[str]) -> list[str]:
+        """The command, where the kubeconfig's server answers."""
+        return list(argv)
+
     def kubectl(
         self, *arguments: str, input: str | None = None, timeout_s: float = COMMAND_TIMEOUT_S
     ) -> str:
         """What `kubectl` prints, as administrator."""
         # Its own cache of discovery: a shared one believes old clusters on the same port.
         own = ["--kubeconfig", str(self.kubeconfig), "--cache-dir", str(self._folder / "kubectl")]
-        return self.run(
-            str(find.tool("kubectl")), *own, *arguments, input=input, timeout_s=timeout_s
-        )
+        argv = self.beside([str(find.tool("kubectl")), *own, *arguments])
+        return commands.output(argv, input=input, timeout_s=timeout_s)
 
     def helm(
         self, *arguments: str, input: str | None = None, timeout_s: float = COMMAND_TIMEOUT_S
@@ -42,9 +45,8 @@ class Client:
             f"HELM_{kind}_HOME": str(self._folder / "helm" / kind.lower())
             for kind in ("CACHE", "CONFIG", "DATA")
         }
-        argv = [find.tool("helm"), "--kubeconfig", self.kubeconfig, *arguments]
-        inside = self.inside([str(word) for word in argv])
-        return commands.output(inside, input=input, timeout_s=timeout_s, env=homes)
+        argv = [str(find.tool("helm")), "--kubeconfig", str(self.kubeconfig), *arguments]
+        return commands.output(self.beside(argv), input=input, timeout_s=timeout_s, env=homes)
 
     def run(
         self, *argv: str, input: str | None = None, timeout_s: float = COMMAND_TIMEOUT_S

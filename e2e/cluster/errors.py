@@ -11,6 +11,10 @@ class UnavailableError(ClusterError):
     """Something is missing on this machine; the message is one line that says what to do."""
 
 
+class UnsupportedError(ClusterError):
+    """This kind of cluster cannot do it; another one could."""
+
+
 class CommandError(ClusterError):
     """A command ended with another status than 0; the message has its errors."""
 

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 from e2e.cluster import commands
-from e2e.cluster.errors import ClusterError
+from e2e.cluster.errors import UnavailableError
+from e2e.cluster.paths import cache
 from e2e.cluster.progress import say
 from e2e.cluster.versions import BASE_IMAGE, PAUSE_IMAGE, PROMETHEUS_IMAGE
 
@@ -38,31 +39,42 @@ int main(void) {
 """
 
 
-def build(cache: Path) -> None:
+def build() -> None:
     """Make what is missing of them."""
+    folder = cache()
     for name, make in (("pause", _pause), ("python", _python), ("prometheus", _prometheus)):
-        archive = cache / f"{name}.tar"
-        if archive.exists():
+        into = folder / f"{name}.tar"
+        if into.exists():
             continue
         began = time.monotonic()
-        with tempfile.TemporaryDirectory(dir=cache) as folder:
-            make(Path(folder), archive)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            make(Path(scratch), into)
         say(f"{name} image: {time.monotonic() - began:.0f} s")
-    shutil.rmtree(cache / "debs", ignore_errors=True)
-    base(cache)
+    shutil.rmtree(folder / "debs", ignore_errors=True)
+    base(folder)
 
 
-def base(cache: Path) -> str:
-    """The name of the Python base in buildah's storage, put back there if need be.
+def base(folder: Path) -> str:
+    """The name of the Python base in buildah's storage, put back there if need be from `folder`.
 
     Raises:
-        ClusterError: it was never built.
+        UnavailableError: it was never built.
     """
     if not commands.output(["buildah", "images", "--quiet", "--filter", f"reference={BASE_IMAGE}"]):
-        if not (cache / "python.tar").exists():
-            raise ClusterError("no base image was built: run `make cluster`")
-        commands.output(["buildah", "pull", "--quiet", f"oci-archive:{cache / 'python.tar'}"])
+        commands.output(["buildah", "pull", "--quiet", f"oci-archive:{kept('python', folder)}"])
     return BASE_IMAGE
+
+
+def kept(name: str, folder: Path | None = None) -> Path:
+    """The archive of one of these images.
+
+    Raises:
+        UnavailableError: it was never built.
+    """
+    path = (folder or cache()) / f"{name}.tar"
+    if not path.exists():
+        raise UnavailableError(f"no archive of the {name} image: run `make cluster`")
+    return path
 
 
 def archive(dockerfile: str, context: Path, image: str, into: Path) -> None:

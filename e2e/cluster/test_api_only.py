@@ -98,8 +98,8 @@ def test_a_watch_from_before_a_compaction_is_gone(private_api: Cluster) -> None:
         path = "/api/v1/pods?watch=1&timeoutSeconds=1"
         return private_api.kubectl("get", "--raw", f"{path}&resourceVersion={version}")
 
-    own = ("get", "namespace", "default", "-o", "jsonpath={.metadata.resourceVersion}")
-    before = private_api.kubectl(*own)
+    listed = json.loads(private_api.kubectl("get", "--raw", "/api/v1/pods"))
+    before = listed["metadata"]["resourceVersion"]
     assert '"code":410' not in watch(before)
     private_api.kubectl("create", "configmap", "later")
     assert private_api.compact() > int(before)

@@ -11,17 +11,16 @@ import signal
 import subprocess
 import time
 import urllib.request
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.cluster import cgroups, find, held, procs
+from e2e.cluster import cgroups, find, held, images, procs
 from e2e.cluster.errors import CommandError
 from e2e.cluster.layout import Layout
 from e2e.cluster.local import LocalCluster
-from e2e.cluster.paths import cache, runs
+from e2e.cluster.paths import runs
 from e2e.cluster.test_api_only import start_owner, until
 from e2e.cluster.versions import BASE_IMAGE, PROMETHEUS_IMAGE
 
@@ -36,7 +35,7 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture(scope="module")
 def web(cluster: Cluster) -> Iterator[str]:
     """A namespace with a Deployment of Python's own web server, and a Service in front of it."""
-    cluster.load_image(cache() / "python.tar")
+    cluster.load_image(images.kept("python"))
     name = f"t{time.monotonic_ns()}"
     cluster.kubectl("create", "namespace", name)
     cluster.kubectl("apply", "-n", name, "-f", "-", input=json.dumps(WEB))
@@ -103,10 +102,16 @@ def tried(do: Callable[..., str], *arguments: str) -> str:
 
 
 def test_a_command_inside_reaches_services_and_pods(cluster: Cluster, web: str) -> None:
-    pods = cluster.kubectl("get", "pods", "-n", web, "-o", "jsonpath={.items[*].status.podIP}")
-    for address in (service_ip(cluster, web), *(f"{ip}:8000" for ip in pods.split())):
-        command = ("python3", "-c", FETCH.format(f"http://{address}/hostname"))
-        until(partial(tried, cluster.run, *command), address)
+    def reached(address: str) -> bool:
+        return tried(cluster.run, "python3", "-c", FETCH.format(f"http://{address}/")) == "200\n"
+
+    def pods() -> list[str]:
+        path = "jsonpath={.items[*].status.podIP}"
+        return cluster.kubectl("get", "pods", "-n", web, "-l", "app=web", "-o", path).split()
+
+    until(lambda: reached(service_ip(cluster, web)), "the Service answers")
+    # A pod that another test has just replaced is still listed, and does not answer.
+    until(lambda: pods() and all(reached(f"{ip}:8000") for ip in pods()), "every pod answers")
 
 
 def test_a_pod_reaches_the_api_server_with_its_own_token(cluster: Cluster, web: str) -> None:
@@ -137,12 +142,12 @@ def test_a_rollout_replaces_pods_and_scaling_removes_them(cluster: Cluster, web:
     cluster.kubectl("rollout", "restart", "deployment/web", "-n", web)
     cluster.kubectl("rollout", "status", "deployment/web", "-n", web, "--timeout=90s")
     cluster.kubectl("scale", "deployment/web", "--replicas=1", "-n", web)
-    pods = ("get", "pods", "-n", web, "-o", "name")
+    pods = ("get", "pods", "-n", web, "-l", "app=web", "-o", "name")
     until(lambda: len(cluster.kubectl(*pods).split()) == 1, "one pod is left", 60)
 
 
 def test_prometheus_runs_in_a_pod(cluster: Cluster, web: str) -> None:
-    cluster.load_image(cache() / "prometheus.tar")
+    cluster.load_image(images.kept("prometheus"))
     how = ("--restart=Never", "--image-pull-policy=Never", "-n", web)
     cluster.kubectl("run", "p", f"--image={PROMETHEUS_IMAGE}", *how, "--", "--version")
     ended = "--for=jsonpath={.status.phase}=Succeeded"

@@ -1,0 +1,35 @@
+"""`python -m e2e.kind up | down`: a throw-away kind cluster.
+
+`up` prints the path of its kubeconfig and nothing else, so that
+
+    CARDAN_KUBECONFIG=$(python -m e2e.kind up) pytest e2e -m cluster
+
+runs the tests of the cluster of our own on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from e2e import kind
+from e2e.cluster.errors import ClusterError
+
+
+def main() -> int:
+    """Do one of both; 1 and a sentence where it cannot be done."""
+    parser = argparse.ArgumentParser(prog="python -m e2e.kind")
+    parser.add_argument("do", choices=["up", "down"])
+    try:
+        if parser.parse_args().do == "up":
+            print(kind.create())
+        else:
+            kind.delete()
+    except ClusterError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""A kind cluster is created once, under a kubeconfig of its own, and deleted whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from e2e.cluster.errors import UnavailableError
+from e2e.kind import create, delete, exists, works
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.cluster
+# It keeps a list of clusters in a file, as kind does in Docker.
+TOOL = """\
+#!/bin/sh
+echo "$@" >> {folder}/said
+case "$1 $2" in
+  "get clusters") cat {folder}/clusters 2>/dev/null; exit 0;;
+  "create cluster") echo cardan > {folder}/clusters;;
+  "delete cluster") rm {folder}/clusters;;
+esac
+"""
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("kind", "docker"):
+        (tmp_path / name).write_text(TOOL.format(folder=tmp_path))
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def test_it_is_created_once(tools: Path) -> None:
+    assert not exists()
+    assert create() == create() == tools / "cache/cardan/cluster/kind.kubeconfig"
+    said = (tools / "said").read_text()
+    assert said.count("create cluster --name cardan --kubeconfig") == 1
+    assert said.count("export kubeconfig --name cardan --kubeconfig") == 1
+
+
+def test_it_is_deleted_with_its_kubeconfig(tools: Path) -> None:
+    create().touch()
+    assert exists()
+    delete()
+    assert not exists()
+    assert not (tools / "cache/cardan/cluster/kind.kubeconfig").exists()
+
+
+def test_what_is_missing_is_said(tools: Path) -> None:
+    (tools / "kind").unlink()
+    with pytest.raises(UnavailableError, match="needs kind"):
+        create()
+    assert not works()
+
+
+def test_a_docker_that_does_not_answer_is_none(tools: Path) -> None:
+    (tools / "docker").write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(UnavailableError, match="docker that answers"):
+        create()

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 import yaml
 
-from e2e import images
+from cardan_router.config_file import overlay
+
 from e2e.cluster.paths import ROOT
+from e2e.deploy import images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,13 +22,15 @@ if TYPE_CHECKING:
     from e2e.cluster.interface import Cluster
 
 CHART = ROOT / "deploy/helm/cardan"
+# Several releases fit on a node with two cores.
+SMALL = {"requests": {"cpu": "20m"}}
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 
 @pytest.fixture(scope="session")
 def tag(cluster: Cluster) -> str:
     """The tag of this checkout's images, which the cluster's nodes have."""
-    return images.load(cluster)
+    return images.load(cluster, "router", "engine").first
 
 
 class Release(NamedTuple):
@@ -48,11 +52,13 @@ class Release(NamedTuple):
 
     def upgrade(self, values: dict[str, Any]) -> str:
         """Install it or change it, and wait until it is ready."""
-        images_of = {"registry": images.REGISTRY, "tag": self.tag, "pullPolicy": "Never"}
-        every = {"image": images_of, **values}
+        own = {
+            "image": {"registry": images.REGISTRY, "tag": self.tag, "pullPolicy": "Never"},
+            "router": {"resources": SMALL},
+        }
         return self.helm(
             *("upgrade", "cardan", str(CHART), "--install", "--wait", "--timeout", "90s"),
-            values=every,
+            values=overlay(own, values),
         )
 
     def kubectl(self, *argv: str, input: str | None = None) -> str:

@@ -6,18 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.cluster.errors import UnavailableError
-from e2e.conftest import give_up
-from e2e.deploy import images
+from e2e import images
+from tools.build_images import TARGETS
 
 if TYPE_CHECKING:
     from e2e.cluster.interface import Cluster
 
 
 @pytest.fixture(scope="session")
-def tags(cluster: Cluster) -> images.Tags:
-    """`localhost/cardan-router`, `-engine` and `-client` on the node, under two tags each."""
-    try:
-        return images.load(cluster, "router", "engine", "client")
-    except UnavailableError as missing:
-        give_up(str(missing))
+def tag(cluster: Cluster) -> str:
+    """The tag of the images on the node, the client's too; `images.next_tag` is there as well."""
+    return images.load(cluster, *TARGETS, images.CLIENT)

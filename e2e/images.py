@@ -1,0 +1,123 @@
+"""The images of this checkout, for clusters in tests: built when the code has changed, and loaded.
+
+An archive is kept under the hash of everything that goes into it, so a second run builds nothing.
+It carries its image under two tags, the same code under another name, so that an upgrade has
+somewhere to go. Our own clusters take the images on the Python base that was built with the
+cluster; a given one (kind) takes what its user would build.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+from typing import TYPE_CHECKING, Final
+
+from e2e.cluster import given
+from e2e.cluster import images as bases
+from e2e.cluster.errors import UnavailableError
+from e2e.cluster.paths import ROOT, cache, cache_root, locked
+from tools import build_images
+from tools.build_images import DOCKERFILE, TARGETS, BuildError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from e2e.cluster.interface import Cluster
+
+REGISTRY: Final = "localhost"
+# A pod of somebody else's: the official OpenAI client and nothing of ours.
+CLIENT: Final = "client"
+CLIENT_DOCKERFILE: Final = "e2e/deploy/client/Dockerfile"
+# What .dockerignore lets into a build, and what says how.
+INPUTS: Final = (
+    *("core", "router", "sim", "cli", "deploy/images", "e2e/deploy/client"),
+    *("pyproject.toml", "constraints.txt", "README.md", "LICENSE"),
+)
+KEPT: Final = 2  # builds, half a gigabyte each: this checkout's, and the one before or beside it
+
+
+def load(cluster: Cluster, *targets: str) -> str:
+    """Make images known to a cluster's nodes (router and engine); the tag that they have there.
+
+    Raises:
+        UnavailableError: they cannot be built here.
+    """
+    for target in targets or TARGETS:
+        cluster.load_image(archive(target))
+    return tag()
+
+
+@functools.cache
+def tag() -> str:
+    """Twelve digits of the hash of everything that goes into an image."""
+    found = hashlib.sha256()
+    for name in INPUTS:
+        for path in sorted(_files(ROOT / name)):
+            found.update(f"{path.relative_to(ROOT)}\0".encode())
+            found.update(hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()[:12]
+
+
+def next_tag() -> str:
+    """The other tag of the same images: something to upgrade to."""
+    return f"{tag()}-next"
+
+
+def archive(target: str) -> Path:
+    """The archive of an image under both tags, built if need be."""
+    folder = cache_root() / "built" / tag()
+    path = folder / f"{target}.tar"
+    with locked(cache_root() / "built.lock"):
+        if not path.exists():
+            _build(target, path)
+        folder.touch()
+        _forget_old(folder.parent)
+    return path
+
+
+def _build(target: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name = f"{REGISTRY}/cardan-{target}"
+    dockerfile = CLIENT_DOCKERFILE if target == CLIENT else DOCKERFILE
+    try:
+        base = "" if given.asked_for() else bases.base(cache())
+        tool = "buildah" if base else build_images.find_tool()
+        build_images.build(target, f"{name}:{tag()}", base=base, tool=tool, dockerfile=dockerfile)
+        single = path.with_suffix(".single")
+        build_images.archive(f"{name}:{tag()}", single, tool=tool)
+    except BuildError as error:
+        raise UnavailableError(str(error)) from error
+    _name_twice(single, path, f"{name}:{next_tag()}")
+    single.unlink()
+
+
+def _name_twice(source: Path, into: Path, name: str) -> None:
+    """Copy an archive as docker writes them, with one more name for its image."""
+    unfinished = into.with_suffix(".new")
+    with tarfile.open(source) as old, tarfile.open(unfinished, "w") as new:
+        for member in old:
+            data = old.extractfile(member)
+            if member.name == "manifest.json" and data is not None:
+                manifest = json.load(data)
+                manifest[0]["RepoTags"].append(name)
+                told = json.dumps(manifest).encode()
+                member.size, data = len(told), io.BytesIO(told)
+            new.addfile(member, data)
+    unfinished.rename(into)
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    return [file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+
+
+def _forget_old(folder: Path) -> None:
+    """Keep the builds that were used last."""
+    by_use = sorted(folder.iterdir(), key=lambda build: build.stat().st_mtime, reverse=True)
+    for build in by_use[KEPT:]:
+        shutil.rmtree(build, ignore_errors=True)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import yaml
-
 from cardan_router.config_file import overlay
 
+from e2e import images
 from e2e.cluster.paths import ROOT
-from e2e.deploy import images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +29,7 @@ RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 @pytest.fixture(scope="session")
 def tag(cluster: Cluster) -> str:
     """The tag of this checkout's images, which the cluster's nodes have."""
-    return images.load(cluster, "router", "engine").first
+    return images.load(cluster, "router", "engine")
 
 
 class Release(NamedTuple):

@@ -213,7 +213,7 @@ async def _connect(kubeconfig: str) -> Any:  # noqa: ANN401 - the package's clie
 async def _refusal(response: aiohttp.ClientResponse) -> ApiError:
     """What an answer that is no success says."""
     body = await response.content.read(MAX_REFUSAL_BYTES)
-    text = read_status(body).message or f"the API answered {response.status}"
+    text = read_status(body).message or f"{response.status} for {response.url.path}"
     wait = response.headers.get("retry-after", "")
     wait_s = float(wait) if wait.isascii() and wait.isdecimal() else 0.0
     return ApiError(fault_of(response.status), text, wait_s)

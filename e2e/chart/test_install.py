@@ -76,8 +76,14 @@ def test_from_install_to_uninstall(release: Release) -> None:
             assert status["restartCount"] == 0
     release.helm("uninstall", "cardan", "--wait", "--timeout", "90s")
     kinds = "all,configmap,secret,serviceaccount,role,rolebinding,pdb,networkpolicy,hpa"
-    left = release.get(kinds, "-l", "app.kubernetes.io/instance=cardan")["items"]
-    assert [f"{item['kind']}/{item['metadata']['name']}" for item in left] == []
+    of_it = "app.kubernetes.io/instance=cardan"
+
+    def left() -> list[str]:
+        """What there is; pods may take their time to go."""
+        items = release.get(kinds, "-l", of_it)["items"]
+        return [f"{item['kind']}/{item['metadata']['name']}" for item in items]
+
+    until(lambda: not left(), f"nothing to be left, but {left()}")
 
 
 @pytest.mark.parametrize(
@@ -103,10 +109,9 @@ def test_each_way_of_finding_engines_has_the_rights_it_needs(
             "engines": engines,
             "discovery": {"kubernetes": found},
             "router": {"replicas": 1},
-            "commonLabels": {},
         }
     )
-    assert release.explain()["endpoint"].startswith("cardan-engine-")
+    assert "cardan-engine-" in release.explain()["endpoint"]
     assert "forbidden" not in logs(release)
 
 

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := core router sim cli tests e2e benchmarks tools
 
-.PHONY: help sync fmt lint types imports gen-check test demo bench e2e-engines cluster cluster-down e2e-cluster kind-down e2e-kind images chart-check docs-check clean
+.PHONY: help sync fmt lint types imports gen-check test demo bench e2e-engines demo-k8s kind-demo cluster cluster-down e2e-cluster kind-down e2e-kind images chart-check docs-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,12 @@ test: $(READY) ## the whole test suite: unit, laws, real processes
 
 demo: $(READY) ## eight simulated engines behind the gateway, round-robin against Cardan
 	$(BIN)/cardan demo
+
+demo-k8s: $(READY) ## a cluster, the chart, a workload, an upgrade under load (root, or kind; KEEP=1)
+	@$(BIN)/python -m e2e.demo $(if $(KEEP),--keep)
+
+kind-demo: $(READY) ## the same on kind (Docker; KEEP=1)
+	@$(BIN)/python -m e2e.demo --on kind $(if $(KEEP),--keep)
 
 bench: $(READY) ## the gateway against its peers, in one run
 	$(BIN)/python -m benchmarks.gateway

@@ -1,0 +1,131 @@
+"""A real workload through the gateway's Service, sent by a pod: `cardan replay` as a Job.
+
+The trace is the one of `cardan demo` in a ConfigMap; the figures come back in the Job's log.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from cardan_sim.demo.cut import SLICE
+from cardan_sim.replay.figures import Figures
+
+from e2e.demo.errors import DemoError
+
+if TYPE_CHECKING:
+    from e2e.cluster.interface import Cluster
+    from e2e.demo.tell import Clock
+
+TRACE: Final = "trace.jsonl.gz"
+# `cardan demo` does the same: answers of 350 tokens would last longer than the demo.
+ANSWER_TOKENS: Final = 100
+# Beyond the time in which requests are sent: the pod's start, the last answers' end.
+PATIENCE_S: Final = 120.0
+
+
+class Load:
+    """A Job that sends some requests of the trace at a rate, open loop."""
+
+    def __init__(self, cluster: Cluster, name: str, image: str) -> None:
+        """`image` with the simulated engine, which has `cardan replay` too."""
+        self._cluster = cluster
+        self.name = name
+        self._image = image
+
+    def start(self, first: int, requests: int, rate_rps: float) -> None:
+        """Send that many requests of the trace from the one at `first`."""
+        self.remove()
+        objects = [_trace(self.name, first, requests), _job(self.name, self._image, rate_rps)]
+        listed = {"apiVersion": "v1", "kind": "List", "items": objects}
+        self._cluster.kubectl("apply", "-f", "-", input=json.dumps(listed))
+
+    def await_running(self, clock: Clock) -> None:
+        """Wait until the pod runs; PATIENCE_S is kept by the Job's deadline."""
+        while self._state("status.ready") != "1":
+            self._raise_if_failed()
+            clock.tick()
+
+    def over(self) -> bool:
+        """Whether it has sent everything and has every answer."""
+        self._raise_if_failed()
+        return self._state("status.succeeded") == "1"
+
+    def figures(self) -> Figures:
+        """What it measured.
+
+        Raises:
+            DemoError: it did not end well.
+        """
+        log = self._cluster.kubectl("logs", f"job/{self.name}")
+        _, brace, rest = log.partition("\n{")
+        try:
+            return msgspec.json.decode((brace + rest).strip(), type=Figures)
+        except msgspec.DecodeError as error:
+            raise DemoError(f"the load's pod has no figures: {log[-500:]}") from error
+
+    def remove(self) -> None:
+        """The Job, its pod and its trace."""
+        named = [f"job/{self.name}", f"configmap/{self.name}"]
+        self._cluster.kubectl("delete", "--ignore-not-found", *named)
+
+    def _state(self, path: str) -> str:
+        return self._cluster.kubectl("get", "job", self.name, "-o", f"jsonpath={{.{path}}}")
+
+    def _raise_if_failed(self) -> None:
+        if self._state("status.failed") not in ("", "0"):
+            log = self._cluster.kubectl("logs", f"job/{self.name}", "--tail=20")
+            raise DemoError(f"the load's pod failed: {log}")
+
+
+def _trace(name: str, first: int, requests: int) -> dict[str, object]:
+    """Lines of the bundled slice, whole as they are, in a ConfigMap."""
+    with gzip.open(SLICE, "rb") as file:
+        lines = file.readlines()[first : first + requests]
+    packed = base64.b64encode(gzip.compress(b"".join(lines))).decode()
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name},
+        "binaryData": {TRACE: packed},
+    }
+
+
+def replay(rate_rps: float) -> list[str]:
+    """The command in the pod, after `cardan`."""
+    return [
+        *("replay", f"/trace/{TRACE}", "--endpoint", "http://cardan:8080"),
+        *("--rate", f"{rate_rps:g}", "--max-output-tokens", str(ANSWER_TOKENS)),
+        *("--json", "/dev/stdout"),
+    ]
+
+
+def _job(name: str, image: str, rate_rps: float) -> dict[str, object]:
+    container = {
+        "name": "replay",
+        "image": image,
+        "args": replay(rate_rps),
+        "volumeMounts": [{"name": "trace", "mountPath": "/trace"}],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+    pod = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "containers": [container],
+        "volumes": [{"name": "trace", "configMap": {"name": name}}],
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name},
+        "spec": {"backoffLimit": 0, "template": {"spec": pod}},
+    }

@@ -1,0 +1,177 @@
+"""The demo from its first line to its last: steps in order, each with what is worth seeing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from e2e import images
+from e2e.demo import counters, steps
+from e2e.demo.errors import DemoError
+from e2e.demo.forward import fetch, forwarded
+from e2e.demo.load import Load, replay
+
+if TYPE_CHECKING:
+    from cardan_sim.replay.figures import Figures
+
+    from e2e.cluster.interface import Cluster
+    from e2e.demo.tell import Teller
+
+# The bundled trace has 600 requests. Two a second for each engine is half of what they can do, so
+# that two cores are enough for a cluster, its load and somebody's browser.
+RATE_RPS: Final = 8.0
+STEADY: Final = 160  # requests: 20 s
+ROLLING: Final = 440  # requests: 55 s, longer than the upgrade takes
+ADMIN_PORT: Final = 9090
+# How the status page can be known from any other page.
+PAGE_TITLE: Final = "<title>Cardan"
+
+
+class Story:
+    """What has been found out so far, and the steps that follow from it."""
+
+    def __init__(self, cluster: Cluster, tell: Teller) -> None:
+        """A cluster on which nothing of ours need be left."""
+        self._cluster = cluster
+        self._tell = tell
+        self._image = ""
+        self._tag = ""
+
+    def run(self) -> None:
+        """All of it.
+
+        Raises:
+            DemoError: what was to be shown is not so.
+        """
+        with self._tell.step("Images: the gateway and the simulated engine, from this checkout"):
+            self._tag = images.load(self._cluster)
+            self._image = f"{images.REGISTRY}/cardan-engine:{self._tag}"
+            self._tell.line(f"{images.REGISTRY}/cardan-router:{self._tag} and {self._image}")
+        with self._tell.step("The chart: two gateways, four engines without a GPU"):
+            self._install()
+        with self._tell.step("One request, and why it went where it went"):
+            self._explain()
+        with self._tell.step("Load: a real chat workload, sent by a pod through the Service"):
+            self._load()
+        with self._tell.step("An upgrade of everything, under the same load"):
+            self._upgrade()
+
+    def _install(self) -> None:
+        steps.uninstall(self._cluster)
+        self._tell.command("helm", *steps.install_words(self._tag))
+        steps.install(self._cluster, self._tag)
+        self._tell.command("kubectl get pods")
+        self._tell.block(self._cluster.kubectl("get", "pods"))
+        found = self._counters().routable
+        if found != [steps.ENGINES] * steps.GATEWAYS:
+            raise DemoError(f"{steps.GATEWAYS} gateways see {found} engines, not {steps.ENGINES}")
+        self._tell.line(f"Each gateway has found the {steps.ENGINES} engines by their label.")
+
+    def _explain(self) -> None:
+        with forwarded(self._cluster, "service/cardan", 8080) as url:
+            self._tell.command(f"kubectl port-forward svc/cardan {url.rpartition(':')[2]}:8080 &")
+            self._tell.command(f"cardan explain {url}")
+            self._tell.block(steps.explain(url))
+
+    def _load(self) -> None:
+        load = Load(self._cluster, "load", self._image)
+        with forwarded(self._cluster, steps.GATEWAY, ADMIN_PORT) as url:
+            port = url.rpartition(":")[2]
+            self._tell.command(f"kubectl port-forward {steps.GATEWAY} {port}:{ADMIN_PORT} &")
+            self._status_page(f"{url}/ui")
+            self._tell.command("cardan", *replay(RATE_RPS)[:-2], "  # in a pod")
+            load.start(0, STEADY, RATE_RPS)
+            with self._tell.clock("sending and waiting for the last answers") as clock:
+                load.await_running(clock)
+                while not load.over():
+                    clock.tick()
+        self._tell_figures(whole(load.figures(), STEADY))
+        load.remove()
+        self._tell_engines()
+
+    def _status_page(self, url: str) -> None:
+        if PAGE_TITLE not in fetch(url):
+            raise DemoError(f"{url} is not the gateway's status page")
+        self._tell.line(f"The status page of one gateway, while this step lasts: {url}")
+
+    def _tell_figures(self, figures: Figures) -> None:
+        self._tell.line(
+            f"{figures.succeeded} requests sent, {figures.succeeded} answered whole; "
+            f"{_percent(figures.hit_ratio)} of their prompt tokens were in an engine's cache."
+        )
+        if figures.ttft_s:
+            self._tell.line(
+                f"First token after {figures.ttft_s.p50_s:.2f} s in the median, "
+                f"{figures.ttft_s.p99_s:.2f} s for the slowest in a hundred."
+            )
+        if figures.lateness.behind:
+            self._tell.line("(This machine is too busy to send in time: expect longer waits.)")
+
+    def _tell_engines(self) -> None:
+        """Balance and hit rate as the gateways count them; the load's requests must be in it."""
+        rows = self._counters().rows()
+        counted = sum(row.requests for row in rows)
+        if len(rows) != steps.ENGINES or counted < STEADY:
+            raise DemoError(f"the gateways count {counted} requests to {len(rows)} engines")
+        self._tell.line("What the gateways' metrics say of it (cardan_endpoint_requests_total,")
+        self._tell.line("cardan_cached_tokens_actual_total, cardan_cached_tokens_prompt_total):")
+        self._tell.table(
+            [
+                ("engine", "requests", "prompt tokens", "from cache"),
+                *(
+                    (
+                        row.endpoint,
+                        str(row.requests),
+                        f"{row.prompt_tokens:,}",
+                        _percent(row.cached_tokens / row.prompt_tokens),
+                    )
+                    for row in rows
+                ),
+            ]
+        )
+
+    def _upgrade(self) -> None:
+        before = self._pods()
+        load = Load(self._cluster, "load", self._image)
+        load.start(STEADY, ROLLING, RATE_RPS)
+        with self._tell.clock("under load") as clock:
+            load.await_running(clock)
+            self._tell.command("helm", *steps.upgrade_words(images.next_tag()))
+            took_s = steps.upgrade(self._cluster, images.next_tag(), clock)
+            covered = not load.over()
+            while not load.over():
+                clock.tick()
+        if not steps.replaced(before, self._pods()):
+            raise DemoError(f"not all of {before} were replaced")
+        figures = whole(load.figures(), ROLLING)
+        load.remove()
+        if not covered:
+            raise DemoError(f"the load was over before the upgrade, which took {took_s:.0f} s")
+        self._tell.line(
+            f"{steps.GATEWAYS} gateways and {steps.ENGINES} engines were replaced in "
+            f"{took_s:.0f} s. Meanwhile and after: {figures.succeeded} requests, 0 failed."
+        )
+
+    def _pods(self) -> list[str]:
+        return [
+            *steps.pods(self._cluster, "router"),
+            *steps.pods(self._cluster, "engine"),
+        ]
+
+    def _counters(self) -> counters.Counters:
+        return counters.read(self._cluster, steps.pods(self._cluster, "router"))
+
+
+def whole(figures: Figures, sent: int) -> Figures:
+    """The figures, if every request was answered.
+
+    Raises:
+        DemoError: some were not; it says what became of them.
+    """
+    if figures.succeeded == sent:
+        return figures
+    why = ", ".join(f"{count} × {kind}" for kind, count in figures.errors.items())
+    raise DemoError(f"{figures.succeeded} of {sent} requests were answered: {why or 'cut short'}")
+
+
+def _percent(ratio: float | None) -> str:
+    return "?" if ratio is None else f"{100 * ratio:.1f} %"

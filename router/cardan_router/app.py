@@ -91,6 +91,7 @@ class App:
         self._rng = random.Random(config.seed)
         self._stop_asked = asyncio.Event()
         self._stops = 0
+        self._lingers = False
         self.registry = Registry(metrics.ALL)
         self._config_ok = True
         self._board = Board(slot.folder, slot.name) if slot else None
@@ -140,7 +141,7 @@ class App:
         self.readiness = Readiness(
             self.fleet,
             self.prober.joined,
-            lambda: self.gateway.draining,
+            self._stop_asked.is_set,
             monotonic,
             self.kubernetes.waits_for,
         )
@@ -224,7 +225,11 @@ class App:
             spawn("board", self._sharing.run)
 
     async def _end(self) -> None:
-        grace_s = self.config.shutdown.grace_s
+        grace_s, linger_s = self.config.shutdown.grace_s, self.config.shutdown.linger_s
+        if linger_s and self._lingers:
+            log.info("leaving: serving on for %g s, and telling clients to go elsewhere", linger_s)
+            if not await self.doors.linger(linger_s, grace_s):
+                grace_s = 0.0  # it is used up
         log.info("stopping: %d requests may finish within %g s", len(self.gateway.flights), grace_s)
         self.gateway.draining = True
         finished, _ = await asyncio.gather(
@@ -240,13 +245,14 @@ class App:
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGTERM, partial(self.stop, lingers=True))
+        loop.add_signal_handler(signal.SIGINT, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
 
-    def stop(self) -> None:
-        """End in peace; asked twice, end at once."""
+    def stop(self, *, lingers: bool = False) -> None:
+        """End in peace; asked twice, end at once. With `lingers`, by `shutdown.linger_s` later."""
         self._stops += 1
+        self._lingers = lingers
         if self._stops > 1:
             log.warning("stopped at once")
             self.recorder.settle()

@@ -120,9 +120,21 @@ class LogConfig(Section, frozen=True):
 
 
 class ShutdownConfig(Section, frozen=True):
-    """SIGTERM: not ready at once, then what runs may finish within `grace_s`."""
+    """SIGTERM: not ready at once, then what runs may finish within `grace_s`.
+
+    With `linger_s` it first serves on, for that long and until every client has been told to come
+    by another connection (`connection: close`) or has asked nothing for that long. So nothing is
+    lost while load balancers still send clients here, nor by those that keep connections: give it
+    more than they keep an idle one (5 s in httpx and the OpenAI SDK). An interrupt does not linger.
+    """
 
     grace_s: NotNegative = 30.0
+    linger_s: NotNegative = 0.0
+
+    @property
+    def total_s(self) -> float:
+        """The longest that an end in peace takes, but for the last words."""
+        return self.linger_s + self.grace_s
 
 
 class ReloadConfig(Section, frozen=True):

@@ -101,6 +101,25 @@ class FrontDoors:
             if self._certificates is not None:
                 self._certificates.replace(read_pair(tls))
 
+    async def linger(self, linger_s: float, grace_s: float) -> bool:
+        """Serve on for `linger_s`, and until all clients have gone; False after `grace_s` more.
+
+        Every answer says that its connection ends. gRPC has a word for that which needs no answer
+        (GOAWAY): its clients are told after `linger_s`, when nobody is sent here any more.
+        """
+        self.http.draining = True
+        await asyncio.sleep(linger_s)
+        stops = [self.http.emptied(linger_s)]
+        if self.grpc is not None:
+            stops.append(self.grpc.stop(grace_s))
+            self.grpc = None
+        try:
+            async with asyncio.timeout(grace_s):
+                await asyncio.gather(*stops)
+        except TimeoutError:
+            return False
+        return True
+
     async def close(self, grace_s: float) -> None:
         """Let what runs finish within `grace_s`, then close all listeners."""
         stops = [self.http.drain(grace_s)]

@@ -66,7 +66,7 @@ def _run(invocation: Invocation, config: Config) -> int:
         return run_process(invocation, _present(invocation, config), slot)
 
     try:
-        return run_workers(config.workers, run, addresses, config.shutdown.grace_s)
+        return run_workers(config.workers, run, addresses, config.shutdown.total_s)
     finally:
         for listener in held.values():
             listener.close()

@@ -89,7 +89,6 @@ VALUE_SETS: Final[dict[str, Values]] = {
     "one small gateway": {
         "router": {
             "replicas": 1,
-            "preStopSeconds": 0,
             "podDisruptionBudget": {"enabled": False},
             "topologySpreadConstraints": [],
             "resources": {},

@@ -26,7 +26,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("router.service.type", "ExternalName", "at '/router/service/type': value must be one of"),
     ("router.service.port", 0, "at '/router/service/port': minimum"),
     ("router.service.grpcPort", 70000, "at '/router/service/grpcPort': maximum"),
-    ("router.preStopSeconds", "5s", "at '/router/preStopSeconds': got string, want integer"),
+    ("router.minReadySeconds", "5s", "at '/router/minReadySeconds': got string, want integer"),
     ("router.resources", "small", "at '/router/resources': got string, want object"),
     ("router.tolerations", {"key": "a"}, "at '/router/tolerations': got object, want array"),
     ("router.podLabels", {"a": 1}, "at '/router/podLabels/a': got number, want string"),

@@ -211,9 +211,10 @@ def test_there_is_time_to_leave(name: str) -> None:
         }
     spec = gateway(objects)["spec"]
     (container,) = spec["containers"]
-    pre_stop = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-    grace_s = math.ceil(config_of(objects).shutdown.grace_s)
-    assert spec["terminationGracePeriodSeconds"] == pre_stop + grace_s + LAST_WORDS_S
+    shutdown = config_of(objects).shutdown
+    needed_s = math.ceil(shutdown.linger_s) + math.ceil(shutdown.grace_s) + LAST_WORDS_S
+    assert spec["terminationGracePeriodSeconds"] == needed_s
+    assert "lifecycle" not in container  # the gateway lingers itself
     probes = {"startupProbe", "readinessProbe", "livenessProbe"}
     assert {container[probe]["httpGet"]["port"] for probe in probes} == {"metrics"}
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"

@@ -128,7 +128,6 @@ class Router(Node):
     pod_disruption_budget: DisruptionBudget
     resources: Free
     service: Service
-    pre_stop_seconds: Seconds
     min_ready_seconds: Seconds
     topology_spread_constraints: FreeList
     api_keys: ApiKeys

@@ -174,9 +174,10 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._close()
 
-    def close_if_idle(self) -> None:
+    def close_if_idle(self, idle_s: float = 0.0) -> None:
         """The server stops: who is between requests goes now, the others after their answer."""
-        if self._state == _IDLE and self._partial is None:
+        idle = self._state == _IDLE and self._partial is None
+        if idle and self.server.now - self.since >= idle_s:
             self._close()
 
     def abort(self) -> None:

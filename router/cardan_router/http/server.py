@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 # Connections that may wait to be accepted: a burst of clients while the loop is busy for 100 ms.
 BACKLOG = 4096
+# How often a listener that is being left looks who is still there.
+EMPTIED_S = 0.2
 # Connections wait for their clients in seconds, so once a second is enough, and 5,000 cost 1 ms.
 CHECK_S = 1.0
 
@@ -168,6 +170,18 @@ class HttpServer:
                 ("access-control-max-age", "86400"),
             ]
         return Response(204, headers=tuple(headers))
+
+    async def emptied(self, idle_s: float) -> None:
+        """Wait until no client is connected; those that ask nothing for `idle_s` are let go.
+
+        HTTP/1.1 cannot tell a client between two requests that its connection will be closed, so
+        one that is in use is not: its next answer says it. One that was idle for longer than
+        clients keep connections is of no use to anybody.
+        """
+        while self._connections:
+            for connection in list(self._connections):
+                connection.close_if_idle(idle_s)
+            await asyncio.sleep(EMPTIED_S)
 
     async def drain(self, grace_s: float) -> None:
         """Let running answers finish within `grace_s`, then close everything.

@@ -1,0 +1,79 @@
+"""A gateway that was told to go serves on for a while, as a process: who still comes is served, by
+HTTP or gRPC, and told to go elsewhere, and the process ends when all have gone.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import urllib.parse
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from cardan_router.pb.cardan.v1 import inference_pb2, inference_pb2_grpc
+
+from tests.system.processes import Child, Processes, processes, status_of, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.slow
+MODEL = "llama-3.1-8b"
+BODY = json.dumps({"model": MODEL, "prompt": "x", "max_tokens": 2})
+
+
+@pytest.fixture
+def procs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """An engine and gateways of one test."""
+    with processes(tmp_path_factory.mktemp("lingering")) as group:
+        yield group
+
+
+def started(procs: Processes, *options: str) -> Child:
+    """A gateway that lingers, in front of one engine."""
+    engines = procs.engines(1, "--model", MODEL, "--time-scale", "0.2")
+    return procs.router(engines, "--set", "shutdown.linger_s=4", *options)
+
+
+def connection(router: Child) -> http.client.HTTPConnection:
+    """A connection that is kept between requests."""
+    return http.client.HTTPConnection(urllib.parse.urlsplit(router.url).netloc, timeout=30)
+
+
+def ask(client: http.client.HTTPConnection) -> tuple[int, str | None]:
+    """A request's status, and what its answer says about the connection."""
+    client.request("POST", "/v1/completions", BODY, {"content-type": "application/json"})
+    with client.getresponse() as answer:
+        answer.read()
+        return answer.status, answer.getheader("connection")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_after_sigterm_it_is_not_ready_and_serves_on(procs: Processes, workers: str) -> None:
+    router = started(procs, "--workers", workers)
+    kept = connection(router)
+    assert ask(kept) == (200, None)
+    router.process.send_signal(signal.SIGTERM)
+    until(lambda: status_of(f"{router.url}/readyz") == 503, "readiness to fall")
+    assert ask(kept) == (200, "close")
+    assert ask(connection(router)) == (200, "close")
+    assert router.process.wait(20) == 0
+
+
+def test_calls_by_grpc_are_served_too(procs: Processes) -> None:
+    router = started(procs, "--grpc", "127.0.0.1:0")
+    with grpc.insecure_channel(router.grpc_target) as channel:
+        inference = inference_pb2_grpc.InferenceStub(channel)
+        router.process.send_signal(signal.SIGTERM)
+        until(lambda: status_of(f"{router.url}/readyz") == 503, "readiness to fall")
+        request = inference_pb2.GenerateRequest(model=MODEL, text="x")
+        assert inference.GenerateUnary(request, timeout=20)
+        assert router.process.wait(20) == 0
+
+
+def test_an_interrupt_does_not_linger(procs: Processes) -> None:
+    router = started(procs, "--set", "shutdown.linger_s=600")
+    router.process.send_signal(signal.SIGINT)
+    assert router.process.wait(20) == 0

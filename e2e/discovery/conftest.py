@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import subprocess
@@ -82,6 +83,43 @@ def namespace(api: Cluster) -> Iterator[str]:
     api.kubectl("create", "namespace", name)
     yield name
     api.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def rule(
+    resource: str,
+    *,
+    group: str = "",
+    names: tuple[str, ...] = (),
+    verbs: tuple[str, ...] = ("list", "watch"),
+) -> dict[str, list[str]]:
+    """A rule of a Role."""
+    found = {"apiGroups": [group], "resources": [resource], "verbs": list(verbs)}
+    return {**found, "resourceNames": list(names)} if names else found
+
+
+@pytest.fixture
+def account(api: Cluster, namespace: str) -> Callable[..., Path]:
+    """Lets a service account of the namespace do exactly this; a kubeconfig that is the account."""
+    api.kubectl("create", "serviceaccount", "gateway", "-n", namespace)
+
+    def grant(*rules: dict[str, list[str]]) -> Path:
+        kind = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "gateway"}}
+        role = {**kind, "kind": "Role", "rules": rules}
+        binding = {
+            **kind,
+            "kind": "RoleBinding",
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "Role",
+                "name": "gateway",
+            },
+            "subjects": [{"kind": "ServiceAccount", "name": "gateway", "namespace": namespace}],
+        }
+        for document in (role, binding):
+            api.kubectl("apply", "-n", namespace, "-f", "-", input=json.dumps(document))
+        return api.kubeconfig_for(namespace, "gateway")
+
+    return grant
 
 
 @pytest.fixture

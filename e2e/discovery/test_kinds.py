@@ -1,5 +1,5 @@
 """Services and InferencePools by a real API server: slices made by its own controller, a pool that
-changes its mind.
+changes its mind; each with the permissions that are documented and no other.
 
 EndpointSlices take no loopback addresses, so nobody answers behind the Service here: that an
 endpoint is known, and when it goes, is what is looked at.
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from e2e.discovery.conftest import rule
 from tests.system.processes import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from e2e.cluster.interface import Cluster
     from e2e.discovery.conftest import Gateway
@@ -83,11 +85,16 @@ def pool(label: str, *ports: int) -> str:
 
 
 def test_what_stands_behind_a_service_is_known_and_goes_when_it_terminates(
-    api: Cluster, namespace: str, gateway: Callable[..., Gateway], pods: Pods
+    api: Cluster,
+    namespace: str,
+    gateway: Callable[..., Gateway],
+    pods: Pods,
+    account: Callable[..., Path],
 ) -> None:
     api.kubectl("apply", "-f", "-", input=json.dumps(NODE))
     api.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(SERVICE))
-    front = gateway("--discovery-kubernetes-name", "vllm", kind="service")
+    own = account(rule("endpointslices", group="discovery.k8s.io"))
+    front = gateway("--discovery-kubernetes-name", "vllm", kind="service", kubeconfig=own)
     pods.create("a", "10.77.0.1")
     pods.create("b", "10.77.0.2")
     until(lambda: set(front.states()) == {"a", "b"}, "both", 20.0)
@@ -101,6 +108,7 @@ def test_a_pool_that_changes_its_ports_or_its_selector_changes_the_fleet(
     gateway: Callable[..., Gateway],
     engine: Callable[[], str],
     pods: Pods,
+    account: Callable[..., Path],
 ) -> None:
     api.kubectl("apply", "-f", "-", input=json.dumps(POOL_CRD))
     crd = "crd/inferencepools.inference.networking.k8s.io"
@@ -108,7 +116,10 @@ def test_a_pool_that_changes_its_ports_or_its_selector_changes_the_fleet(
     api.kubectl("apply", "-n", namespace, "-f", "-", input=pool("vllm", 8000))
     pods.create("a", engine())
     pods.create("b", engine(), labels={"app": "other"})
-    front = gateway("--discovery-kubernetes-name", "llama", kind="inference_pool")
+    own = account(
+        rule("inferencepools", group="inference.networking.k8s.io", names=("llama",)), rule("pods")
+    )
+    front = gateway("--discovery-kubernetes-name", "llama", kind="inference_pool", kubeconfig=own)
     front.serves("a")
     api.kubectl("apply", "-n", namespace, "-f", "-", input=pool("vllm", 8000, 8001))
     until(lambda: front.states() == {"a:8000": "healthy", "a:8001": "joining"}, "two ranks")

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from e2e.discovery.conftest import rule
 from e2e.discovery.load import Load
 from tests.system.processes import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from e2e.cluster.interface import Cluster
     from e2e.discovery.conftest import Gateway
     from e2e.discovery.pods import Pods
 
@@ -104,37 +105,19 @@ def test_workers_each_see_the_same(
     front.serves()
 
 
-@pytest.fixture
-def account(api: Cluster, namespace: str) -> Callable[..., None]:
-    """Gives the namespace's service account `gateway` exactly these verbs on pods."""
-    api.kubectl("create", "serviceaccount", "gateway", "-n", namespace)
-
-    def grant(*verbs: str) -> None:
-        api.kubectl("delete", "role,rolebinding", "gateway", "-n", namespace, "--ignore-not-found")
-        wanted = [f"--verb={verb}" for verb in verbs]
-        api.kubectl("create", "role", "gateway", *wanted, "--resource=pods", "-n", namespace)
-        subject = f"--serviceaccount={namespace}:gateway"
-        api.kubectl("create", "rolebinding", "gateway", "--role=gateway", subject, "-n", namespace)
-
-    return grant
-
-
 def test_list_and_watch_are_all_it_takes_and_neither_can_be_missing(
-    api: Cluster,
-    namespace: str,
     gateway: Callable[..., Gateway],
     engine: Callable[[], str],
     pods: Pods,
-    account: Callable[..., None],
+    account: Callable[..., Path],
 ) -> None:
     pods.create("a", engine())
-    account("watch")
-    front = gateway(kubeconfig=api.kubeconfig_for(namespace, "gateway"))
+    front = gateway(kubeconfig=account(rule("pods", verbs=("watch",))))
     until(lambda: 'cannot list resource \\"pods\\"' in front.readiness(), "the reason")
     assert not front.ready
-    account("list")
+    account(rule("pods", verbs=("list",)))
     front.serves("a")
     until(lambda: "cannot watch resource" in front.child.output(), "the reason")
     assert front.metrics()["cardan_discovery_connected"] == 0
-    account("list", "watch")
+    account(rule("pods"))
     until(lambda: front.metrics()["cardan_discovery_connected"] == 1, "a watch")

@@ -40,6 +40,7 @@ class Membership:
         self._on_change = on_change
         self._lists: dict[str, tuple[Endpoint, ...]] = dict.fromkeys(order, ())
         self._held: dict[str, frozenset[EndpointId]] = {}
+        self._source_of: dict[EndpointId, str] = {}
         self._on_release = on_release
         self._complaints: set[str] = set()
 
@@ -51,17 +52,18 @@ class Membership:
     ) -> None:
         """A source says who exists, and who of them is held; `KeyError` if there is none such."""
         fresh = tuple(endpoints)
-        released = self._held.get(source, frozenset()) - held
-        self._held[source] = held
         if fresh != self._lists[source]:
             self._replace(source, fresh)
+        held = frozenset(id_ for id_ in held if self._source_of.get(id_) == source)
+        released = self._held.get(source, frozenset()) - held
+        self._held[source] = held
         self._hold(held)
         for id_ in released & self._fleet.endpoints.keys():
             self._on_release(id_)
 
     def holds(self, state: EndpointState) -> bool:
         """Must this endpoint not be asked now, however well it is?"""
-        return any(state.id in held for held in self._held.values())
+        return state.id in self._held.get(self._source_of.get(state.id, ""), ())
 
     def _replace(self, source: str, fresh: tuple[Endpoint, ...]) -> None:
         self._lists[source] = fresh
@@ -78,11 +80,11 @@ class Membership:
         )
         self._on_change(gone)
 
-    def _joined(self) -> dict[str, Endpoint]:
+    def _joined(self) -> dict[EndpointId, Endpoint]:
         """All lists as one, and a line in the log for each contradiction that is new."""
-        joined: dict[str, Endpoint] = {}
-        sources: dict[str, str] = {}
-        name_of: dict[str, str] = {}
+        joined: dict[EndpointId, Endpoint] = {}
+        sources: dict[EndpointId, str] = {}
+        name_of: dict[str, EndpointId] = {}
         complaints: dict[str, int] = {}
         for source, listed in self._lists.items():
             for endpoint in listed:
@@ -107,6 +109,7 @@ class Membership:
             if complaint not in self._complaints:
                 news.log(level, "%s", complaint)
         self._complaints = set(complaints)
+        self._source_of = sources
         return joined
 
     def _hold(self, held: frozenset[EndpointId]) -> None:

@@ -8,6 +8,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cardan.endpoint import Endpoint
 from cardan.fleet import Fleet
 from cardan_router.clock import monotonic
 from cardan_router.discovery import Membership
@@ -283,3 +284,13 @@ async def test_nothing_is_waited_for_where_nothing_is_watched(bench: Bench) -> N
     assert discovery.waits_for() == ""
     assert discovery.connected() is None
     assert discovery.silence_s() is None
+
+
+async def test_what_the_configuration_lists_is_not_held_by_a_pod_of_the_same_name(
+    bench: Bench,
+) -> None:
+    bench.membership.report("config", [Endpoint(url="http://10.9.9.9:1", name="a")])
+    bench.put(PODS, pod("a", ready=False), pod("b", "10.0.0.2", ready=False))
+    bench.run(bench.pods())
+    await bench.finds("http://10.9.9.9:1", "http://10.0.0.2:8000")
+    assert bench.held() == {"b"}

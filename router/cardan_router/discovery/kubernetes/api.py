@@ -89,8 +89,9 @@ def check_installed() -> None:
         import kubernetes.aio.client
         import kubernetes.aio.config  # noqa: F401 - for the worker processes to be
     except ModuleNotFoundError as error:
+        missing = (error.name or "kubernetes").partition(".")[0]
         raise ConfigError(
-            f"discovery.kubernetes: {error.name} is not installed; in the checkout: pip install"
+            f"discovery.kubernetes: {missing} is not installed; in the checkout: pip install"
             " '.[kubernetes]'"
         ) from error
 

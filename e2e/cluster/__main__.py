@@ -58,14 +58,15 @@ def _how_to_use(cluster: LocalCluster) -> str:
     if cluster.full:
         inside = " ".join(cluster.inside(["curl", "http://SERVICE-IP"]))
         lines.append(f"{inside}   # where pods and Services are")
-    lines.append(f"python -m e2e.cluster down {cluster.name}   # or `make cluster-down`")
+    down = f"{sys.executable} -m e2e.cluster down {cluster.name}"
+    lines.append("make cluster-down" if cluster.name == NAME else down)
     return "\n".join(lines)
 
 
 def _down(options: argparse.Namespace) -> None:
     for name in (options.name, f"{options.name}-api"):
         if held.found(name) and (line := held.connect(runs() / name)):
-            line.ask("end")
+            line.ask("set", what="ended")
             line.let_go()
             held.await_end(name)
             say(f"cluster {name} is gone")

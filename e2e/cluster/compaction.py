@@ -20,7 +20,8 @@ def compact(url: str) -> int:
 
 def _post(url: str, body: dict[str, object]) -> dict[str, dict[str, object]]:
     request = urllib.request.Request(url, json.dumps(body).encode())
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(request, timeout=10) as answer:
         told: dict[str, dict[str, object]] = json.load(answer)
         return told
 

@@ -45,8 +45,11 @@ def go() -> Go:
     """A toolchain that is new enough."""
     found = shutil.which("go")
     program = Path(found) if found and _new_enough(Path(found)) else _of_pypi()
-    usual = commands.output([program, "env", "GOCACHE"]).strip()
-    return Go(program, cache_root() / "go-build" if _in_checkout(Path(usual)) else None)
+    return Go(program, cache_root() / "go-build" if _in_checkout(_usual_cache(program)) else None)
+
+
+def _usual_cache(program: Path) -> Path:
+    return Path(commands.output([program, "env", "GOCACHE"]).strip())
 
 
 def _in_checkout(path: Path) -> bool:

@@ -158,6 +158,11 @@ def _create(folder: Path) -> Held:
     raise ClusterError(f"the keeper does not answer: see {folder}/logs/keeper.log")
 
 
+def _environment() -> dict[str, str]:
+    """Ours without proxies: an API server would ask one for its own kubelet."""
+    return {name: value for name, value in os.environ.items() if "_proxy" not in name.lower()}
+
+
 def _spawn(folder: Path, lock: int) -> None:
     """In a session and with a parent of its own: nobody's Ctrl-C means it, nobody waits for it."""
     with (folder / "logs" / "keeper.log").open("ab") as log:
@@ -168,5 +173,6 @@ def _spawn(folder: Path, lock: int) -> None:
             stdout=log,
             stderr=log,
             pass_fds=(lock,),
+            env=_environment(),
             check=True,
         )

@@ -7,15 +7,17 @@ where a Dockerfile's `ARG BASE` finds it.
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from e2e.cluster import commands
 from e2e.cluster.errors import UnavailableError
 from e2e.cluster.paths import cache
 from e2e.cluster.progress import say
 from e2e.cluster.versions import BASE_IMAGE, PAUSE_IMAGE, PROMETHEUS_IMAGE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SUITE = "bookworm"
 # What a pinned python:3.x-slim image has, as far as a virtual environment and TLS need it.
@@ -47,8 +49,11 @@ def build() -> None:
         if into.exists():
             continue
         began = time.monotonic()
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            make(Path(scratch), into)
+        scratch = folder / "scratch"  # an interrupted build's is still there
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        make(scratch, into)
+        shutil.rmtree(scratch)
         say(f"{name} image: {time.monotonic() - began:.0f} s")
     shutil.rmtree(folder / "debs", ignore_errors=True)
     base(folder)
@@ -130,5 +135,13 @@ def _debootstrap(folder: Path, *arguments: str | Path) -> None:
     packages = folder.parent / "debs"
     packages.mkdir(exist_ok=True)
     *options, root = arguments
-    how = ["debootstrap", "--variant=minbase", f"--cache-dir={packages.resolve()}", *options]
+    # A mount namespace of its own: what it mounts in the new root ends with it, killed or not.
+    how = [
+        "unshare",
+        "--mount",
+        "debootstrap",
+        "--variant=minbase",
+        f"--cache-dir={packages.resolve()}",
+        *options,
+    ]
     commands.output([*how, SUITE, root], timeout_s=DEBIAN_TIMEOUT_S)

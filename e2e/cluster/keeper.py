@@ -3,7 +3,7 @@
 Whoever uses a cluster holds a connection to its keeper, and the keeper ends the cluster when the
 last one is gone: after a test session, after Ctrl-C, after `kill -9` of pytest alike, for the
 kernel closes the connections of the dead. Several processes (the workers of pytest-xdist) share a
-cluster by each holding a connection. `keep` makes it stay without holders, until `end`.
+cluster by each holding a connection. `kept` makes it stay without holders, until `ended`.
 
 The keeper's own death needs care of another kind. Every daemon is started with a parent-death
 signal; those of a full cluster live in a PID, a mount and a network namespace of which the first
@@ -85,22 +85,26 @@ class Keeper:
                     return await self._start(**request)
                 case "stop":
                     return await self._stop(**request)
-                case "signal":
-                    return self._signal(**request)
                 case "unshare":
                     return await self._unshare(**request)
-                case "status":
-                    return self._status()
-                case "ready":
-                    self.ready = True
-                case "keep":
-                    self.kept = True
-                case "end":
-                    self.ended.set()
-                case other:
-                    return {"error": f"unknown request {other}"}
+                case "signal":
+                    return self._signal(**request)
+                case simple:
+                    return {"status": self._status, "pids": self._pids, "set": self._set}[simple](
+                        **request
+                    )
         except (KeyError, OSError, TypeError) as error:
             return {"error": f"{type(error).__name__}: {error}"}
+
+    def _set(self, what: str) -> Answer:
+        """ready: its starter has finished. kept: it needs no holders. ended: at once."""
+        match what:
+            case "ready":
+                self.ready = True
+            case "kept":
+                self.kept = True
+            case "ended":
+                self.ended.set()
         return {}
 
     async def _unshare(self, argv: list[str]) -> Answer:
@@ -164,17 +168,19 @@ class Keeper:
         return outer
 
     def _status(self) -> Answer:
-        codes = {name: daemon.returncode for name, daemon in self.daemons.items()}
-        pids = {name: self._pid(name) for name, code in codes.items() if code is None}
         return {
-            "codes": codes,
-            "pids": pids,
+            "codes": {name: daemon.returncode for name, daemon in self.daemons.items()},
             "first": self.first,
             "keeper": os.getpid(),
             "ready": self.ready,
             "holders": self.holders,
             "kept": self.kept,
         }
+
+    def _pids(self) -> Answer:
+        """Whoever lives. Not part of the status, which is asked often: it reads all of /proc."""
+        alive = [name for name, daemon in self.daemons.items() if daemon.returncode is None]
+        return {"pids": {name: self._pid(name) for name in alive}}
 
     async def _end(self) -> None:
         """All at once, none of it asked: there is nothing in it that anybody will want again."""

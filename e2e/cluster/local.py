@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from e2e.cluster import commands, starting
@@ -52,8 +53,12 @@ class LocalCluster(Client):
         """
         if not self.full:
             return list(argv)
-        first = self._held.ask("status")["first"]
-        return ["nsenter", f"--net=/proc/{first}/ns/net", "--", *argv]
+        return ["nsenter", f"--net=/proc/{self._first}/ns/net", "--", *argv]
+
+    @cached_property
+    def _first(self) -> int:
+        """The first process of the cluster's namespaces, which lives as long as they do."""
+        return int(self._held.ask("status")["first"])
 
     def beside(self, argv: Sequence[str]) -> list[str]:
         """Inside: its port outside is carried by a Python process, which costs under load."""
@@ -89,7 +94,7 @@ class LocalCluster(Client):
 
     def keep(self) -> None:
         """Let it live without holders, until `down`."""
-        self._held.ask("keep")
+        self._held.ask("set", what="kept")
 
     def alone(self) -> bool:
         """Whether it would end if it were let go."""

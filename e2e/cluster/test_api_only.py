@@ -133,7 +133,7 @@ def test_nothing_stays_when_the_owner_ends(api: Cluster, signum: signal.Signals)
         folder = runs() / f"{name}-api"
         line = held.connect(folder)
         assert line
-        pids = line.ask("status")["pids"].values()
+        pids = line.ask("pids")["pids"].values()
         line.let_go()
         assert len(pids) >= 2
         owner.send_signal(signum)
@@ -148,7 +148,7 @@ def test_what_a_killed_keeper_left_is_removed_by_the_next_start(api: Cluster) ->
         folder = runs() / f"{name}-api"
         line = held.connect(folder)
         assert line
-        pids = line.ask("status")["pids"].values()
+        pids = line.ask("pids")["pids"].values()
         keeper = line.ask("status")["keeper"]
         line.let_go()
         procs.kill(keeper)

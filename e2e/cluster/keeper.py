@@ -89,10 +89,12 @@ class Keeper:
                     return await self._unshare(**request)
                 case "signal":
                     return self._signal(**request)
-                case simple:
-                    return {"status": self._status, "pids": self._pids, "set": self._set}[simple](
-                        **request
-                    )
+                case "set":
+                    return self._set(**request)
+                case "pids":
+                    return self._pids()
+                case _:
+                    return self._status()
         except (KeyError, OSError, TypeError) as error:
             return {"error": f"{type(error).__name__}: {error}"}
 

@@ -17,9 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cardan.decision import Reason
 from cardan.ledger import Outcome
-from cardan.lifecycle import Failure
 from cardan.request import Api
-from cardan.scheduler import Scheduler
 
 from cardan_router.telemetry import metrics
 from cardan_router.telemetry.legend import UNSERVED
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
     from random import Random
 
     from cardan.decision import Decision
-    from cardan.fleet import EndpointState
-    from cardan.instants import Monotonic
     from cardan.request import RequestView
 
     from cardan_router.access_log import AccessLog
@@ -377,33 +373,3 @@ class RequestRecorder:
                 tally.cached_predicted += chosen.cached_real_tokens
                 tally.cached_actual += usage.cached_tokens
                 tally.cached_of += usage.prompt_tokens or 0
-
-
-class ObservedScheduler(Scheduler):
-    """A scheduler whose failures and retries are counted where they happen."""
-
-    _last_failure = "none"
-    _registry: Registry | None = None
-
-    def observe_with(self, registry: Registry) -> None:
-        """Count from now on, from zero."""
-        self._registry = registry
-        for failure in Failure:
-            registry.counter(metrics.RETRIES).add((failure.value,), 0)
-
-    def endpoint_failed(self, endpoint: EndpointState, failure: Failure, now: Monotonic) -> None:
-        """See `Scheduler`; counted."""
-        self._last_failure = failure.value
-        if self._registry is not None:
-            self._registry.counter(metrics.FAILURES).add((endpoint.id, failure.value))
-        super().endpoint_failed(endpoint, failure, now)
-
-    def decide(
-        self, request: RequestView, now: Monotonic, exclude: Collection[str] = ()
-    ) -> Decision | None:
-        """See `Scheduler`; a decision that excludes someone is a retry, and counted."""
-        decision = super().decide(request, now, exclude)
-        if exclude and decision is not None and self._registry is not None:
-            # The exchange reports a failure and asks for another endpoint in one step.
-            self._registry.counter(metrics.RETRIES).add((self._last_failure,))
-        return decision

@@ -28,7 +28,6 @@ from cardan_router.clock import monotonic
 from cardan_router.config import keep_fixed
 from cardan_router.discovery import Membership
 from cardan_router.discovery.kubernetes.discovery import KubernetesDiscovery
-from cardan_router.discovery.kubernetes.meter import Meter
 from cardan_router.front import FrontDoors
 from cardan_router.gateway import Gateway
 from cardan_router.probe import Prober
@@ -158,8 +157,9 @@ class App:
         self.doors = FrontDoors(self.gateway, self.admin, self.readiness, config, shared)
 
     def _build_discovery(self, config: Config) -> None:
-        """Who exists, and who of them may be asked."""
-        self.probes = rounds("probe", self.fleet, self.prober.visit, config.probe, self._rng)
+        self.probes = rounds(
+            *("probe", self.fleet, self.prober.visit, config.probe, self._rng), self.prober.eager
+        )
         self.membership = Membership(
             self.fleet, monotonic, self._endpoints_left, on_release=self.probes.hurry
         )
@@ -168,7 +168,7 @@ class App:
         self.kubernetes = KubernetesDiscovery(
             config.discovery.kubernetes,
             partial(self.membership.report, "kubernetes"),
-            Meter(self.registry, monotonic),
+            self.registry,
             self._rng,
         )
 

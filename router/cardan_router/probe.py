@@ -106,6 +106,10 @@ class Prober:
         known = self._known.get(state)
         return known is not None and known.joined
 
+    def eager(self, state: EndpointState) -> bool:
+        """Is this endpoint about to join?"""
+        return not self.joined(state) and not self.held(state)
+
     def forget(self, states: list[EndpointState]) -> None:
         """These endpoints have left."""
         for state in states:

@@ -2,7 +2,8 @@
 
 Probe and scrape are both this. A visit returns after how many seconds it wants to be made again;
 the round adds jitter, so that a thousand endpoints that joined together drift apart, and stretches
-the times where the fleet is so large that visits would cost more than they tell.
+the times where the fleet is so large that visits would cost more than they tell. Those who are
+*eager* (about to join a large fleet) do not wait for the many: they share a rate of their own.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Rounds:
         *,
         max_concurrent: int,
         max_per_s: float,
+        eager: Callable[[EndpointState], bool] = lambda _: False,
     ) -> None:
         self.name = name
         self.max_concurrent = max_concurrent
@@ -62,6 +64,7 @@ class Rounds:
         self._fleet = fleet
         self._visit = visit
         self._rng = rng
+        self._eager = eager
         self._entries: dict[str, _Entry] = {}
         self._in_air = 0
 
@@ -120,7 +123,13 @@ class Rounds:
             self._in_air -= 1
             entry.task = None
             spread = 1.0 + JITTER * self._rng.random()
-            floor_s = len(self._entries) / self.max_per_s
+            floor_s = self._peers(entry) / self.max_per_s
             if not entry.hurried:
                 entry.due_at = asyncio.get_running_loop().time() + max(wait_s, floor_s) * spread
             entry.hurried = False
+
+    def _peers(self, entry: _Entry) -> int:
+        """With how many an endpoint shares the rate of visits: the eager ones are few."""
+        if not self._eager(entry.state):
+            return len(self._entries)
+        return sum(self._eager(other.state) for other in self._entries.values())

@@ -113,10 +113,12 @@ def rounds(
     visit: Callable[[EndpointState], Awaitable[float]],
     config: ProbeConfig | ScrapeConfig,
     rng: Random,
+    eager: Callable[[EndpointState], bool] = lambda _: False,
 ) -> Rounds:
     """Visits to all endpoints, within the configured bounds."""
     return Rounds(
         *(name, fleet, visit, rng),
         max_concurrent=config.max_concurrent,
         max_per_s=config.max_per_s,
+        eager=eager,
     )

@@ -155,3 +155,17 @@ async def test_a_hurry_while_a_visit_is_in_the_air_is_another_visit() -> None:
         rounds.hurry("a")
         visitor.gate.set()
         await until(lambda: len(visitor.visits) == 2)
+
+
+async def test_in_a_large_fleet_those_about_to_join_do_not_wait_for_the_many() -> None:
+    visitor = Visitor()
+    names = [f"e{number}" for number in range(50)]
+    rounds = Rounds(
+        *("test", fleet_of(*names), visitor, random.Random(1)),
+        max_concurrent=8,
+        max_per_s=10.0,  # a round takes five seconds
+        eager=lambda state: state.id == "e7",
+    )
+    async with running(rounds):
+        await until(lambda: visitor.visits.count("e7") >= 4)
+    assert max(visitor.visits.count(name) for name in names if name != "e7") == 1

@@ -13,7 +13,6 @@ from cardan.fleet import Fleet
 from cardan_router.clock import monotonic
 from cardan_router.discovery import Membership
 from cardan_router.discovery.kubernetes.discovery import KubernetesDiscovery
-from cardan_router.discovery.kubernetes.meter import Meter
 from cardan_router.discovery_config import InferencePoolConfig, PodsConfig, ServiceConfig
 from cardan_router.telemetry import Registry, metrics
 
@@ -58,7 +57,7 @@ class Bench:
         self.discovery = KubernetesDiscovery(
             config,
             lambda endpoints, held: self.membership.report("kubernetes", endpoints, held),
-            Meter(self.registry, monotonic),
+            self.registry,
             random.Random(1),
         )
         self.task = asyncio.ensure_future(self.discovery.run())
@@ -199,6 +198,7 @@ async def test_a_pool_that_selects_others_keeps_the_old_ones_until_it_knows_the_
     bench.put(POOLS, pool({"app": "vllm"}, 8000))
     bench.run(InferencePoolConfig(name="llama", namespace="ns", kubeconfig=bench.kubeconfig))
     await bench.finds("http://10.0.0.1:8000")
+    await until(lambda: bench.kube.watches == 2, "both watches")
     bench.kube.say(Answer(500, "not now"))
     state = bench.kube.state(PODS)
     state.delete("a")  # the watch of the old selector is not told before the new list is there

@@ -330,3 +330,36 @@ async def test_an_unusable_pod_is_said_once_and_spoils_no_other(
     assert len(said) == 1
     assert "ns/odd: cardan.dev/role: 'prefil' is none of" in said[0]
     assert bench.errors() == {"object": 1}
+
+
+async def test_nowhere_to_go_is_a_sentence(
+    kube: FakeKube, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    one = Bench(kube, tmp_path / "none")
+    task = asyncio.ensure_future(one.watcher.run())
+    await until(lambda: one.link.trouble, "the reason")
+    assert one.link.trouble == (
+        "no credentials for the API: this is no pod of a cluster, and there is no"
+        f" {tmp_path / 'none'}"
+    )
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_a_pod_without_a_token_says_so(
+    kube: FakeKube, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    one = Bench(kube, tmp_path)
+    one.watcher._api = KubernetesApi("")
+    task = asyncio.ensure_future(one.watcher.run())
+    await until(lambda: one.link.trouble, "the reason")
+    assert one.link.trouble == ("no credentials for the API: Service token file does not exist.")
+    assert kube_api.own_namespace("") == "default"
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

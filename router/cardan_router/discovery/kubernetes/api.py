@@ -98,11 +98,11 @@ def check_installed() -> None:
 
 def own_namespace(kubeconfig: str) -> str:
     """The namespace to watch where none is configured: the pod's own, or the kubeconfig's."""
-    if in_cluster(kubeconfig):
-        return (SERVICE_ACCOUNT / "namespace").read_text().strip()
     from kubernetes.aio.config import ConfigException, list_kube_config_contexts
 
     try:
+        if in_cluster(kubeconfig):
+            return (SERVICE_ACCOUNT / "namespace").read_text().strip()
         _, context = list_kube_config_contexts(kubeconfig or None)
     except (ConfigException, AttributeError, TypeError, OSError):
         return "default"  # whatever is wrong with it, the first request says it better
@@ -110,9 +110,10 @@ def own_namespace(kubeconfig: str) -> str:
 
 
 def in_cluster(kubeconfig: str) -> bool:
-    """Is the service account of this pod to be used?"""
-    inside = "KUBERNETES_SERVICE_HOST" in os.environ and (SERVICE_ACCOUNT / "token").is_file()
-    return not kubeconfig and inside
+    """Is the service account of this pod to be used? A pod without one may have a kubeconfig."""
+    inside = "KUBERNETES_SERVICE_HOST" in os.environ
+    account = (SERVICE_ACCOUNT / "token").is_file()
+    return not kubeconfig and inside and (account or "KUBECONFIG" not in os.environ)
 
 
 class KubernetesApi:
@@ -191,15 +192,23 @@ class KubernetesApi:
 async def _connect(kubeconfig: str) -> Any:  # noqa: ANN401 - the package's client is not typed
     """A client of the package, configured."""
     from kubernetes.aio.client import ApiClient, Configuration
-    from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+    from kubernetes.aio.config import (
+        KUBE_CONFIG_DEFAULT_LOCATION,
+        ConfigException,
+        load_incluster_config,
+        load_kube_config,
+    )
 
     configuration = Configuration()
+    where = kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION
     try:
         if in_cluster(kubeconfig):
             load_incluster_config(configuration)
+        elif not _any_file(where):
+            raise ConfigException(f"this is no pod of a cluster, and there is no {where}")
         else:
             await load_kube_config(
-                config_file=kubeconfig or None,
+                config_file=where,
                 client_configuration=configuration,
                 persist_config=False,
             )
@@ -209,6 +218,10 @@ async def _connect(kubeconfig: str) -> Any:  # noqa: ANN401 - the package's clie
         return ApiClient(configuration)
     except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, KeyError) as error:
         raise ApiError(Fault.CREDENTIALS, f"no credentials for the API: {error}") from error
+
+
+def _any_file(paths: str) -> bool:
+    return any(Path(path).expanduser().is_file() for path in paths.split(os.pathsep))
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> ApiError:

@@ -11,7 +11,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from cardan_router.clock import monotonic
 from cardan_router.discovery.kubernetes.api import KubernetesApi, own_namespace
+from cardan_router.discovery.kubernetes.meter import Meter
 from cardan_router.discovery.kubernetes.source import Surroundings, make_source
 from cardan_router.logs import NEWS
 
@@ -22,10 +24,10 @@ if TYPE_CHECKING:
     from cardan.endpoint import Endpoint, EndpointId
 
     from cardan_router.discovery.kubernetes.api import Api
-    from cardan_router.discovery.kubernetes.meter import Meter
     from cardan_router.discovery.kubernetes.sighting import Sighting
     from cardan_router.discovery.kubernetes.source import Source
     from cardan_router.discovery_config import KubernetesConfig
+    from cardan_router.telemetry import Registry
 
 news = logging.getLogger(NEWS)
 
@@ -44,13 +46,13 @@ class KubernetesDiscovery:
         self,
         config: KubernetesConfig | None,
         report: Report,
-        meter: Meter,
+        registry: Registry,
         rng: Random,
         connect: Callable[[str], Api] = KubernetesApi,
     ) -> None:
         self._config = config
         self._report = report
-        self._meter = meter
+        self._meter = Meter(registry, monotonic)
         self._rng = rng
         self._connect = connect
         self._changed = asyncio.Event()

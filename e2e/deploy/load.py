@@ -164,7 +164,12 @@ def _quantile(values: list[float], share: float) -> float:
 async def _until_told(asked: Asked, rate_per_s: float, seed: int) -> Report:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    loop.add_reader(sys.stdin.fileno(), stop.set)
+
+    def ended() -> None:
+        loop.remove_reader(sys.stdin.fileno())
+        stop.set()
+
+    loop.add_reader(sys.stdin.fileno(), ended)
     load = Load(asked, rate_per_s, seed)
     running = loop.create_task(load.run(stop))
     await load.well.wait()

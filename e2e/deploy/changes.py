@@ -1,0 +1,140 @@
+"""What is done to a release under load, and what may be lost by it: nothing, but by a kill.
+
+A process that is killed takes with it what it carries. For a gateway these are the streams it
+passes on: their connections break, together, in the moment in which the kernel closes them. For an
+engine these are the streams that had begun, and each client is told so by an error event; what had
+not begun is asked elsewhere, and nobody notices.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from e2e import images
+from e2e.deploy import running
+from e2e.deploy.release import ENGINE, ENGINES, ROUTER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from e2e.deploy.clients import Outcome
+    from e2e.deploy.load import Failure, Report
+    from e2e.deploy.release import Release
+
+# The kernel closes a dead process's connections within milliseconds, and each client looks when it
+# gets a turn on a busy machine.
+LAST_WORDS_S: Final = 2.0
+
+
+class Killed(NamedTuple):
+    """A process that was killed, and what its clients may see of it."""
+
+    at: float
+    seen_as: tuple[Outcome, ...]
+
+    def excuses(self, failure: Failure) -> bool:
+        """Whether the killed process carried this request."""
+        carried = failure.sent_at is not None and failure.ended_at <= self.at + LAST_WORDS_S
+        return carried and failure.outcome in self.seen_as
+
+
+class Change(NamedTuple):
+    """Something done to a release."""
+
+    name: str
+    title: str
+    do: Callable[[Release], Killed | None]
+    after: Callable[[Release], object] = lambda _: None
+    """Puts things back as they were, without load."""
+
+
+class Result(NamedTuple):
+    """A change and what became of all requests around it."""
+
+    name: str
+    title: str
+    took_s: float
+    report: Report
+    lost: list[Failure]
+    """Failures that nothing excuses."""
+
+    @property
+    def carried(self) -> int:
+        """Failures of requests that a killed process carried."""
+        return self.report.failed - len(self.lost)
+
+
+def measure(release: Release, change: Change, rate_per_s: float) -> Result:
+    """Do it under load."""
+    release.settle()
+    with running.load(release, rate_per_s) as load:
+        took_s, killed = load.around(lambda: change.do(release))
+    change.after(release)
+    report = load.told()
+    lost = [one for one in report.failures if killed is None or not killed.excuses(one)]
+    return Result(change.name, change.title, took_s, report, lost)
+
+
+def _upgrade(release: Release) -> None:
+    release.upgrade(images.next_tag())
+    release.settle()
+
+
+def _rollback(release: Release) -> None:
+    release.helm("rollback", "cardan", "--wait", "--timeout", "120s")
+    release.settle()
+
+
+def _scale(release: Release) -> None:
+    release.scale(ENGINE, 2 * ENGINES)
+    release.scale(ENGINE, ENGINES // 2)
+
+
+def _kill_gateway(release: Release) -> Killed:
+    killed = Killed(release.kill(ROUTER), ("cut", "reset"))
+    release.settle()
+    return killed
+
+
+def _kill_engine(release: Release) -> Killed:
+    killed = Killed(release.kill(ENGINE), ("told",))
+    release.settle()
+    return killed
+
+
+CHANGES: Final = (
+    Change(
+        "upgrade",
+        "`helm upgrade` to another image tag: gateways and engines roll at once",
+        _upgrade,
+    ),
+    Change("rollback", "`helm rollback`", _rollback),
+    Change(
+        "gateways",
+        "`kubectl rollout restart` of the gateways",
+        lambda release: release.restart(ROUTER),
+    ),
+    Change(
+        "engines",
+        "`kubectl rollout restart` of the engines",
+        lambda release: release.restart(ENGINE),
+    ),
+    Change(
+        "scale",
+        f"engines scaled {ENGINES} → {2 * ENGINES} → {ENGINES // 2}",
+        _scale,
+        lambda release: release.scale(ENGINE, ENGINES),
+    ),
+    Change(
+        "evict-gateways",
+        "every gateway evicted, as by `kubectl drain`",
+        lambda release: release.evict(ROUTER),
+    ),
+    Change(
+        "evict-engines",
+        "every engine evicted, as by `kubectl drain`",
+        lambda release: release.evict(ENGINE),
+    ),
+    Change("kill-gateway", "SIGKILL of a gateway", _kill_gateway),
+    Change("kill-engine", "SIGKILL of an engine", _kill_engine),
+)

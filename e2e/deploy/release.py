@@ -1,0 +1,195 @@
+"""The chart, installed under a name in a namespace of its own, and what is done to its pods."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from e2e import images
+from e2e.cluster.errors import CommandError, UnsupportedError
+from e2e.cluster.paths import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from e2e.cluster.interface import Cluster
+
+CHART: Final = ROOT / "deploy/helm/cardan"
+RESTRICTED: Final = "pod-security.kubernetes.io/enforce=restricted"
+NAME: Final = "cardan"
+ROUTER: Final = "router"
+ENGINE: Final = "engine"
+ENGINES: Final = 4
+# Twenty times as slow as the real one: a token takes 0.15 s, so a stream of few tokens, which costs
+# this machine little, lives as long as one of many.
+SPEED: Final = 0.05
+VALUES: Final[dict[str, Any]] = {
+    "image": {"registry": images.REGISTRY, "pullPolicy": "Never"},
+    # Everything here shares one node of two cores.
+    "router": {"resources": {"requests": {"cpu": "50m"}}},
+    "engines": {
+        "simulated": {
+            "enabled": True,
+            "replicas": ENGINES,
+            "speed": SPEED,
+            # Two engines must be able to hold what four have begun.
+            "extraArgs": ["--max-num-seqs=1024"],
+            "resources": {"requests": {"cpu": "20m"}},
+        }
+    },
+}
+# A pod starts in 3 s alone, and in several times that on a machine that carries the load too.
+READY_S: Final = 120.0
+
+
+class Release:
+    """A release named `cardan`. Its Service is called the same."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        self.cluster = cluster
+        self.namespace = namespace
+
+    def install(self, tag: str) -> None:
+        """Install the chart and wait until it is ready."""
+        self._helm("install", tag)
+
+    def upgrade(self, tag: str) -> None:
+        """Upgrade to images of another tag and wait until the new ones are ready."""
+        self._helm("upgrade", tag)
+
+    def helm(self, *argv: str) -> str:
+        """Helm in the namespace."""
+        return self.cluster.helm(*argv, "-n", self.namespace, timeout_s=READY_S + 30)
+
+    def kubectl(self, *argv: str, input: str | None = None) -> str:
+        """Kubectl in the namespace."""
+        return self.cluster.kubectl("-n", self.namespace, *argv, input=input, timeout_s=READY_S)
+
+    def address(self) -> tuple[str, int]:
+        """The Service's cluster address."""
+        spec = json.loads(self.kubectl("get", "service", NAME, "-o", "json"))["spec"]
+        return spec["clusterIP"], spec["ports"][0]["port"]
+
+    def pods(self, component: str) -> list[dict[str, Any]]:
+        """The pods of a component, those on their way out among them."""
+        selector = f"app.kubernetes.io/component={component}"
+        found = json.loads(self.kubectl("get", "pods", "-l", selector, "-o", "json"))
+        items: list[dict[str, Any]] = found["items"]
+        return items
+
+    def restart(self, component: str) -> None:
+        """`kubectl rollout restart`, and wait until nothing of the old pods is left."""
+        self.kubectl("rollout", "restart", f"deployment/{NAME}-{component}")
+        self.settle()
+
+    def scale(self, component: str, replicas: int) -> None:
+        """`kubectl scale`, and wait until it is so."""
+        self.kubectl("scale", f"deployment/{NAME}-{component}", f"--replicas={replicas}")
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until both Deployments are as they should be and no pod is on its way out."""
+        for component in (ROUTER, ENGINE):
+            self.kubectl(
+                "rollout", "status", f"deployment/{NAME}-{component}", f"--timeout={READY_S:.0f}s"
+            )
+        until(self._is_settled, "pods to be gone")
+
+    def evict(self, component: str) -> None:
+        """Evict every pod of a component, as `kubectl drain` does, and wait for the new ones."""
+        for pod in self.pods(component):
+            until(lambda name=pod["metadata"]["name"]: self._evicted(name), "an eviction")  # type: ignore[misc]
+        self.settle()
+
+    def kill(self, component: str) -> float:
+        """SIGKILL the first process of one pod of a component; when, by the wall clock."""
+        pod = self.pods(component)[0]
+        status = pod["status"]["containerStatuses"][0]
+        pid = _first_process(status["containerID"].rpartition("/")[2])
+        now = time.time()
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: self._restarts(component, pod) > status["restartCount"], "a restart")
+        return now
+
+    def _restarts(self, component: str, pod: dict[str, Any]) -> int:
+        """How often a pod's container was started again."""
+        for other in self.pods(component):
+            if other["metadata"]["uid"] == pod["metadata"]["uid"]:
+                return int(other["status"]["containerStatuses"][0]["restartCount"])
+        return 0
+
+    def _helm(self, do: str, tag: str) -> None:
+        wait = ("--wait", "--timeout", f"{READY_S:.0f}s")
+        self.cluster.helm(
+            *(do, NAME, str(CHART), "-n", self.namespace, *wait),
+            *("--set", f"image.tag={tag}", "-f", "-"),
+            input=json.dumps(VALUES),
+            timeout_s=READY_S + 30,
+        )
+
+    def _is_settled(self) -> bool:
+        pods = [*self.pods(ROUTER), *self.pods(ENGINE)]
+        return all(
+            "deletionTimestamp" not in pod["metadata"]
+            and all(status["ready"] for status in pod["status"].get("containerStatuses", [{}]))
+            for pod in pods
+        )
+
+    def _evicted(self, pod: str) -> bool:
+        """Ask for an eviction; False if a PodDisruptionBudget says: not now."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/eviction"
+        order = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": self.namespace},
+        }
+        try:
+            self.kubectl("create", "--raw", path, "-f", "-", input=json.dumps(order))
+        except CommandError as error:
+            if "disruption budget" in str(error):
+                return False
+            raise
+        return True
+
+
+@contextlib.contextmanager
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace that admits only restricted pods, gone in the end."""
+    name = f"deploy-{secrets.token_hex(3)}"
+    cluster.kubectl("create", "namespace", name)
+    cluster.kubectl("label", "namespace", name, RESTRICTED)
+    try:
+        yield name
+    finally:
+        cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def until(condition: Callable[[], object], what: str, deadline_s: float = READY_S) -> None:
+    """Wait for a condition, or raise TimeoutError."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {deadline_s:.0f} s in vain for {what}")
+        time.sleep(0.2)
+
+
+def _first_process(container: str) -> int:
+    """This machine's number for process 1 of a container."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if container in (folder / "cgroup").read_text() and _number_inside(folder) == 1:
+                return int(folder.name)
+    raise UnsupportedError(f"the processes of container {container} are not on this machine")
+
+
+def _number_inside(folder: Path) -> int:
+    for line in (folder / "status").read_text().splitlines():
+        if line.startswith("NSpid:"):
+            return int(line.split()[-1])
+    return 0

@@ -1,0 +1,37 @@
+"""Nothing is lost by any change to a release under load, but what a killed process carried."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from e2e.deploy.changes import CHANGES, Change, measure
+from e2e.deploy.release import Release, namespace
+from e2e.deploy.running import RATE_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from e2e.cluster.interface import Cluster
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def release(cluster: Cluster, tag: str) -> Iterator[Release]:
+    """Two gateways and four engines, for all tests of this module."""
+    with namespace(cluster) as where:
+        release = Release(cluster, where)
+        release.install(tag)
+        yield release
+        release.helm("uninstall", "cardan")
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
+def test_nothing_is_lost_by(change: Change, release: Release) -> None:
+    result = measure(release, change, RATE_PER_S)
+    assert result.lost == []
+    assert result.report.outcomes["ok"] > RATE_PER_S  # there was a load
+    carries = result.name.startswith("kill")
+    assert (result.carried > 0) is carries

@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 # Dials that fail with these fail for want of something here; nobody has been asked there.
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
+# uvloop runs its timers before it looks at its sockets. A process that got no turn for a while, on
+# a busy machine, would find every engine unreachable at once; so it looks once more.
+LAST_LOOK_S = 0.05
 # How often that is said: what is wanting is so for every request.
 COMPLAIN_S = 10.0
 
@@ -227,10 +230,18 @@ class Pool:
     async def _connect(self) -> EngineConnection:
         loop = asyncio.get_running_loop()
         tls = self._upstreams.tls_context() if self._is_tls else None
-        async with asyncio.timeout(self._upstreams.timeouts.connect_s):
-            _, connection = await loop.create_connection(
-                lambda: EngineConnection(self), self._host, self._port, ssl=tls
-            )
+        dial = loop.create_task(
+            loop.create_connection(lambda: EngineConnection(self), self._host, self._port, ssl=tls)
+        )
+        try:
+            await asyncio.wait({dial}, timeout=self._upstreams.timeouts.connect_s)
+            if not dial.done():
+                await asyncio.wait({dial}, timeout=LAST_LOOK_S)
+            if not dial.done():
+                raise TimeoutError
+            _, connection = dial.result()
+        finally:
+            dial.cancel()
         return connection
 
     def _unreachable(self, flight: Flight, error: Exception) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from cardan.health import Verdict
 from cardan.ledger import Outcome
-from cardan_router.limits import UpstreamConfig
+from cardan_router.limits import TimeoutsConfig, UpstreamConfig
 from cardan_router.upstream.pools import COMPLAIN_S
 
 from tests.fakes.client import chat, connect, post
@@ -20,6 +21,9 @@ from tests.fakes.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from cardan_router.flight import Flight
+    from cardan_router.upstream.connection import EngineConnection
 
     from tests.fakes.gateway import Served
 
@@ -196,3 +200,30 @@ async def test_an_engine_that_refuses_connections_is_unreachable(
         assert (await client.reply()).json["error"]["code"] == "engine_unreachable"
         (state,) = served.gateway.fleet.endpoints.values()
         assert not state.health.reachable
+
+
+class Caller:
+    """Waits for a connection."""
+
+    def __init__(self) -> None:
+        self.told: asyncio.Future[EngineConnection | None] = asyncio.Future()
+
+    def on_dialled(self, connection: EngineConnection) -> bool:
+        self.told.set_result(connection)
+        return True
+
+    def on_unreachable(self) -> None:
+        self.told.set_result(None)
+
+
+async def test_a_loop_that_was_late_looks_at_its_sockets_before_it_says_unreachable() -> None:
+    """uvloop runs timers before it polls; a starved process must not think all engines dead."""
+    timeouts = TimeoutsConfig(connect_s=0.05)
+    async with engines(1) as (engine,), serving([engine], timeouts=timeouts) as served:
+        caller = Caller()
+        served.gateway.upstreams.pool(engine.url).dial(cast("Flight", caller))
+        await asyncio.sleep(0)  # it dials, and then this process gets no turn for a while
+        time.sleep(0.2)  # noqa: ASYNC251 - the loop is to be late
+        connection = await asyncio.wait_for(caller.told, 5)
+        assert connection is not None
+        connection.abandon()

@@ -14,6 +14,10 @@ from pathlib import Path
 
 TREE = Path("/sys/fs/cgroup")
 PREFIX = "cardan-"  # what bears it is ours to remove
+# On a node all that is no pod shares one group; here every process beside our pods is in the root
+# and counts as much as a whole group. So the pods weigh as much as sixteen of them (v1's shares; v2
+# counts in hundreds where v1 counts in 1,024s): else they get next to nothing on a busy machine.
+WEIGHT = 16
 
 
 def _hierarchies() -> list[Path]:
@@ -32,6 +36,9 @@ def create(name: str) -> None:
     for hierarchy in _hierarchies():
         group = hierarchy / root(name)[1:]
         group.mkdir(exist_ok=True)
+        for file, unit in (("cpu.shares", 1024), ("cpu.weight", 100)):
+            if (group / file).exists():
+                (group / file).write_text(str(WEIGHT * unit))
         controllers = hierarchy / "cgroup.controllers"
         if controllers.exists():  # v2: a child has what its parent hands down
             handed = " ".join(f"+{one}" for one in controllers.read_text().split())

@@ -31,8 +31,6 @@ ENGINES: Final = 4
 SPEED: Final = 0.05
 VALUES: Final[dict[str, Any]] = {
     "image": {"registry": images.REGISTRY, "pullPolicy": "Never"},
-    # Everything here shares one node of two cores.
-    "router": {"resources": {"requests": {"cpu": "50m"}}},
     "engines": {
         "simulated": {
             "enabled": True,
@@ -40,7 +38,6 @@ VALUES: Final[dict[str, Any]] = {
             "speed": SPEED,
             # Two engines must be able to hold what four have begun.
             "extraArgs": ["--max-num-seqs=1024"],
-            "resources": {"requests": {"cpu": "20m"}},
         }
     },
 }

@@ -14,11 +14,12 @@ from e2e.cluster import commands
 from e2e.cluster.errors import UnavailableError
 from e2e.cluster.paths import cache
 from e2e.cluster.progress import say
-from e2e.cluster.versions import BASE_IMAGE, PAUSE_IMAGE, PROMETHEUS_IMAGE
+from e2e.cluster.versions import BASE_IMAGE, PAUSE_IMAGE, PROMETHEUS, PROMETHEUS_IMAGE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+WATCHER = f"prometheus-{PROMETHEUS}"
 SUITE = "bookworm"
 # What a pinned python:3.x-slim image has, as far as a virtual environment and TLS need it.
 BASE_PACKAGES = "python3-minimal,python3-venv,ca-certificates"
@@ -44,7 +45,7 @@ int main(void) {
 def build() -> None:
     """Make what is missing of them."""
     folder = cache()
-    for name, make in (("pause", _pause), ("python", _python), ("prometheus", _prometheus)):
+    for name, make in (("pause", _pause), ("python", _python), (WATCHER, _prometheus)):
         into = folder / f"{name}.tar"
         if into.exists():
             continue
@@ -112,19 +113,11 @@ def _python(folder: Path, into: Path) -> None:
 
 
 def _prometheus(folder: Path, into: Path) -> None:
-    """Debian's Prometheus: one program that needs the base's libc and nothing else of its package.
-
-    The distribution of the base decides which one, not this machine's.
-    """
-    root = folder / "rootfs"
-    _debootstrap(folder, "--download-only", "--include=prometheus", root)
-    (package,) = (root / "var/cache/apt/archives").glob("prometheus_*.deb")
-    commands.output(["dpkg-deb", "--extract", package, folder / "unpacked"])
-    shutil.rmtree(root)
+    """Prometheus alone: a static program, on the base for its certificates."""
+    shutil.copy2(into.parent / "bin" / "prometheus", folder)
     base(into.parent)
     dockerfile = (
-        f"FROM {BASE_IMAGE}\n"
-        "COPY unpacked/usr/bin/prometheus unpacked/usr/bin/promtool /usr/bin/\n"
+        f"FROM {BASE_IMAGE}\nCOPY prometheus /usr/bin/\n"
         'USER 65532:65532\nWORKDIR /tmp\nENTRYPOINT ["/usr/bin/prometheus"]\n'
     )
     archive(dockerfile, folder, PROMETHEUS_IMAGE, into)

@@ -147,7 +147,7 @@ def test_a_rollout_replaces_pods_and_scaling_removes_them(cluster: Cluster, web:
 
 
 def test_prometheus_runs_in_a_pod(cluster: Cluster, web: str) -> None:
-    cluster.load_image(images.kept("prometheus"))
+    cluster.load_image(images.kept(images.WATCHER))
     how = ("--restart=Never", "--image-pull-policy=Never", "-n", web)
     cluster.kubectl("run", "p", f"--image={PROMETHEUS_IMAGE}", *how, "--", "--version")
     ended = "--for=jsonpath={.status.phase}=Succeeded"

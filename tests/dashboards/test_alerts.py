@@ -144,6 +144,13 @@ STORIES = (
     ),
     Story(
         "CardanGatewayFaults",
+        "a gateway that has just started, and counts from zero",
+        _requests(ok="_x20 0+10x10", internal="_x20 0x10"),
+        "22m",
+        None,
+    ),
+    Story(
+        "CardanGatewayFaults",
         "one that is long ago",
         _requests(ok="0+10x60", internal="1x60"),
         "30m",

@@ -83,7 +83,7 @@ def _happened(spec: Spec, window: str, **where: str) -> Expr:
     scope = over(window)
     series = aggregate("sum", scope.select(spec, **where), *WHOSE)
     before = aggregate("sum", Expr(f"{scope.select(spec, **where)} offset {window}"), *WHOSE)
-    return Expr(f"{scope.increase(spec, *WHOSE, **where)} > 0\nor ({series} unless {before})")
+    return Expr(f"{scope.increase(spec, *WHOSE, **where)} > 0\nor ({series} unless {before}) > 0")
 
 
 def _cached_apart() -> Expr:

@@ -44,6 +44,8 @@ class Change(NamedTuple):
     name: str
     title: str
     do: Callable[[Release], Killed | None]
+    before: Callable[[Release], object] = lambda _: None
+    """What it starts from, made without load."""
     after: Callable[[Release], object] = lambda _: None
     """Puts things back as they were, without load."""
 
@@ -66,6 +68,7 @@ class Result(NamedTuple):
 
 def measure(release: Release, change: Change, rate_per_s: float) -> Result:
     """Do it under load."""
+    change.before(release)
     release.settle()
     with running.load(release, rate_per_s) as load:
         took_s, killed = load.around(lambda: change.do(release))
@@ -81,7 +84,7 @@ def _upgrade(release: Release) -> None:
 
 
 def _rollback(release: Release) -> None:
-    release.helm("rollback", "cardan", "--wait", "--timeout", "120s")
+    release.helm("rollback", "cardan", "1", "--wait", "--timeout", "120s")
     release.settle()
 
 
@@ -108,7 +111,12 @@ CHANGES: Final = (
         "`helm upgrade` to another image tag: gateways and engines roll at once",
         _upgrade,
     ),
-    Change("rollback", "`helm rollback`", _rollback),
+    Change(
+        "rollback",
+        "`helm rollback` to the first revision: both roll again",
+        _rollback,
+        before=lambda release: release.upgrade(images.next_tag()),
+    ),
     Change(
         "gateways",
         "`kubectl rollout restart` of the gateways",
@@ -123,7 +131,7 @@ CHANGES: Final = (
         "scale",
         f"engines scaled {ENGINES} → {2 * ENGINES} → {ENGINES // 2}",
         _scale,
-        lambda release: release.scale(ENGINE, ENGINES),
+        after=lambda release: release.scale(ENGINE, ENGINES),
     ),
     Change(
         "evict-gateways",

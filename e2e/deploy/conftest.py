@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e import images
+from e2e.images import CLIENT, load
 from tools.build_images import TARGETS
 
 if TYPE_CHECKING:
@@ -16,4 +16,4 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def tag(cluster: Cluster) -> str:
     """The tag of the images on the node, the client's too; `images.next_tag` is there as well."""
-    return images.load(cluster, *TARGETS, images.CLIENT)
+    return load(cluster, *TARGETS, CLIENT)

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from cardan_router.config_file import overlay
+
 from e2e import images
 from e2e.cluster.errors import CommandError, UnsupportedError
 from e2e.cluster.paths import ROOT
@@ -48,9 +50,12 @@ READY_S: Final = 120.0
 class Release:
     """A release named `cardan`. Its Service is called the same."""
 
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
+    def __init__(
+        self, cluster: Cluster, namespace: str, values: dict[str, Any] | None = None
+    ) -> None:
         self.cluster = cluster
         self.namespace = namespace
+        self._values = overlay(VALUES, values or {})
 
     def install(self, tag: str) -> None:
         """Install the chart and wait until it is ready."""
@@ -126,7 +131,7 @@ class Release:
         self.cluster.helm(
             *(do, NAME, str(CHART), "-n", self.namespace, *wait),
             *("--set", f"image.tag={tag}", "-f", "-"),
-            input=json.dumps(VALUES),
+            input=json.dumps(self._values),
             timeout_s=READY_S + 30,
         )
 

@@ -56,7 +56,7 @@ def before(which: str) -> str:
     if which == "kind" and kind.works() and not kind.exists():
         return "kind fetches its node image first, if it is not there: a gigabyte, once."
     if which == "own" and not _built():
-        return "Built for this machine first, from source: about nine minutes, once."
+        return "Built for this machine first, from source: ten minutes or more, once."
     return ""
 
 

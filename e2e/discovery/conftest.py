@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from e2e.cluster.interface import Cluster
 
 PORT = 8000
-# Each test has addresses of its own, and each xdist worker a block: engines listen on one port.
-_BLOCK = 16 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) * 8
-_ADDRESSES = (f"127.0.{_BLOCK + n // 250}.{n % 250 + 1}" for n in itertools.count())
+# Engines listen on one port, so each has an address of its own; each process that runs tests has a
+# block, for others may be testing on this machine. 127.0 and 127.1 are somebody else's.
+_BLOCK = 16 + os.getpid() % 224
+_ADDRESSES = (f"127.{_BLOCK}.{n // 250}.{n % 250 + 1}" for n in itertools.count())
 
 
 class Gateway:

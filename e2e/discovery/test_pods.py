@@ -1,6 +1,4 @@
-"""Discovery against a real API server: pods join, are held, leave, and nothing new goes to them;
-the permissions that are documented are exactly those it takes.
-"""
+"""Discovery against a real API server: pods join, are held, leave, and nothing new goes to them."""
 
 from __future__ import annotations
 
@@ -9,14 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.discovery.conftest import rule
 from e2e.discovery.load import Load
 from tests.system.processes import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
-
     from e2e.discovery.conftest import Gateway
     from e2e.discovery.pods import Pods
 
@@ -103,21 +98,3 @@ def test_workers_each_see_the_same(
     )
     pods.terminate("a")
     front.serves()
-
-
-def test_list_and_watch_are_all_it_takes_and_neither_can_be_missing(
-    gateway: Callable[..., Gateway],
-    engine: Callable[[], str],
-    pods: Pods,
-    account: Callable[..., Path],
-) -> None:
-    pods.create("a", engine())
-    front = gateway(kubeconfig=account(rule("pods", verbs=("watch",))))
-    until(lambda: 'cannot list resource \\"pods\\"' in front.readiness(), "the reason")
-    assert not front.ready
-    account(rule("pods", verbs=("list",)))
-    front.serves("a")
-    until(lambda: "cannot watch resource" in front.child.output(), "the reason")
-    assert front.metrics()["cardan_discovery_connected"] == 0
-    account(rule("pods"))
-    until(lambda: front.metrics()["cardan_discovery_connected"] == 1, "a watch")

@@ -12,6 +12,7 @@ from tests.system.processes import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     from e2e.discovery.conftest import Gateway
     from e2e.discovery.pods import Pods
 

@@ -81,7 +81,6 @@ def _hand_over(found: Where, tell: Teller) -> None:
         "kubectl port-forward svc/cardan 8080 &",
         "cardan explain http://127.0.0.1:8080",
         "kubectl port-forward deploy/cardan-router 9090 &   # http://127.0.0.1:9090/ui",
-        "kubectl scale deploy/cardan-engine --replicas=6",
         f"{found.removal}   # removes it" if found.removal else "helm uninstall cardan",
     ]:
         tell.line(line)

@@ -18,6 +18,7 @@ from e2e.chart.conftest import SMALL
 from e2e.cluster import find
 from e2e.cluster.errors import CommandError
 from e2e.cluster.paths import ROOT
+from e2e.discovery.test_kinds import POOL_CRD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,6 +75,11 @@ def test_from_install_to_uninstall(release: Release) -> None:
     for pod in release.get("pods")["items"]:
         for status in pod["status"]["containerStatuses"]:
             assert status["restartCount"] == 0
+        # Only who watches is somebody to the API server, and has a token to show for it.
+        watches = pod["metadata"]["labels"]["app.kubernetes.io/component"] == "router"
+        assert (pod["spec"]["serviceAccountName"] == "cardan-router") is watches
+        mounts = pod["spec"]["containers"][0].get("volumeMounts", [])
+        assert ("serviceaccount" in json.dumps(mounts)) is watches
     release.helm("uninstall", "cardan", "--wait", "--timeout", "90s")
     kinds = "all,configmap,secret,serviceaccount,role,rolebinding,pdb,networkpolicy,hpa"
     of_it = "app.kubernetes.io/instance=cardan"
@@ -92,13 +98,18 @@ def test_from_install_to_uninstall(release: Release) -> None:
         {"kind": "service", "name": "cardan-engine", "ports": []},
         {"kind": "pods", "selector": "cardan.dev/engine=sglang", "ports": ["http"]},
         {"kind": "pods", "namespace": "*", "selector": "of={namespace}"},
+        {"kind": "inference_pool", "name": "engines"},
     ],
-    ids=["service", "named port", "all namespaces"],
+    ids=["service", "named port", "all namespaces", "inference pool"],
 )
 def test_each_way_of_finding_engines_has_the_rights_it_needs(
     release: Release, kubernetes: dict[str, Any]
 ) -> None:
     own = {"of": release.namespace}
+    if kubernetes["kind"] == "inference_pool":
+        release.apply(POOL_CRD)
+        crd = f"crd/{POOL_CRD['metadata']['name']}"
+        release.kubectl("wait", "--for=condition=Established", crd, "--timeout=30s")
     engines = {"simulated": {**ENGINES["simulated"], "kind": "sglang", "podLabels": own}}
     found = {
         name: value.format(namespace=release.namespace) if name == "selector" else value
@@ -109,10 +120,32 @@ def test_each_way_of_finding_engines_has_the_rights_it_needs(
             "engines": engines,
             "discovery": {"kubernetes": found},
             "router": {"replicas": 1},
+            "extraObjects": [pool(own)] if kubernetes["kind"] == "inference_pool" else [],
         }
     )
+    until(lambda: healthy(release) == 2, "both engines to be asked")
+    assert "cardan-engine-" in release.explain()["endpoint"]
+    release.kubectl("scale", "deployment/cardan-engine", "--replicas=1")
+    until(lambda: healthy(release) == 1, "one of them to go")
     assert "cardan-engine-" in release.explain()["endpoint"]
     assert "forbidden" not in logs(release)
+
+
+def pool(labels: dict[str, str]) -> dict[str, Any]:
+    """An InferencePool of the pods with these labels."""
+    return {
+        "apiVersion": "inference.networking.k8s.io/v1",
+        "kind": "InferencePool",
+        "metadata": {"name": "engines", "namespace": "{{ .Release.Namespace }}"},
+        "spec": {"selector": {"matchLabels": labels}, "targetPorts": [{"number": 8000}]},
+    }
+
+
+def healthy(release: Release) -> int:
+    """How many endpoints the gateway would ask."""
+    (pod,) = gateway_pods(release)
+    told = release.cluster.run("curl", "-sf", f"http://{pod['status']['podIP']}:9090/metrics")
+    return len(re.findall(r'^cardan_endpoint_state\{.*state="healthy"\} 1', told, re.MULTILINE))
 
 
 def test_a_gateway_with_a_fixed_list_has_no_token(release: Release) -> None:

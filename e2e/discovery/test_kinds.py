@@ -8,7 +8,7 @@ endpoint is known, and when it goes, is what is looked at.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.cluster
 
-SERVICE = {
+SERVICE: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "Service",
     "metadata": {"name": "vllm"},
@@ -41,7 +41,7 @@ SERVICE = {
 NODE = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "nowhere"}}
 # What discovery reads of it, and the rest unchecked: the real one comes with the inference
 # extension, and whoever has none can try this.
-POOL_CRD = {
+POOL_CRD: dict[str, Any] = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",
     "metadata": {

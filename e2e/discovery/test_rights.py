@@ -56,7 +56,7 @@ def home(api: Cluster) -> Iterator[tuple[str, str]]:
             POOL_CRD,
         ],
     )
-    crd = POOL_CRD["metadata"]["name"]  # type: ignore[index]
+    crd = POOL_CRD["metadata"]["name"]
     api.kubectl("wait", "--for=condition=Established", f"crd/{crd}", "--timeout=30s")
     yield own, elsewhere
     api.kubectl("delete", "namespace", own, elsewhere, "--wait=false")
@@ -106,7 +106,7 @@ class Place:
         self.pods = Pods(api, watched)
         self.prefix = f"{watched}/" if mode.endswith("-everywhere") else ""
         if self.kind == "service":
-            spec = {**SERVICE["spec"], "selector": {"app": self.label}}  # type: ignore[dict-item]
+            spec = {**SERVICE["spec"], "selector": {"app": self.label}}
             document = json.dumps({**SERVICE, "spec": spec})
             api.kubectl("apply", "-n", watched, "-f", "-", input=document)
         if self.kind == "inference_pool":

@@ -17,6 +17,7 @@ import xxhash
 from cardan.endpoint import EngineKind, Role
 from cardan.health import Health, HealthConfig, Verdict
 from cardan.ledger import Load
+from cardan.memory import MAX_REMEMBERED_MODELS, ModelMemory
 from cardan.shadow import Shadow
 from cardan.siblings import Siblings
 from cardan.speed import Speed
@@ -49,8 +50,9 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 # A ramp in ten steps: fine enough to be smooth, coarse enough that remembered candidates live 3 s.
 RAMP_STEPS = 10
-# Beyond this many, models that nobody serves are forgotten: adapters come and go by name.
-MAX_REMEMBERED_MODELS = 1024
+# A new endpoint says what it serves within moments of being reachable. One that has been silent for
+# longer says nothing about the models that nobody else serves.
+INTRODUCTION_S = 60.0
 
 
 class EndpointState:
@@ -58,6 +60,7 @@ class EndpointState:
 
     __slots__ = (
         "block_tokens",
+        "born_at",
         "config",
         "draining",
         "endpoint",
@@ -91,7 +94,7 @@ class EndpointState:
         self.shadow = Shadow(max(1, config.cache_tokens // config.block_tokens))
         self.speed = Speed()
         self.draining = False
-        self.joined_at = now
+        self.born_at = self.joined_at = now
         self.ramped = warm or config.join_ramp_s <= 0
         self.weight = endpoint.weight if self.ramped else endpoint.weight / RAMP_STEPS
 
@@ -191,6 +194,7 @@ class Fleet:
         self._pools: dict[str, Pool] = {}
         self._models: list[str] | None = None
         self._siblings: dict[tuple[EngineKind, str], Siblings] = {}
+        self._memory = ModelMemory()
         self._version = 0
         self._stale_at = float("inf")
         self._seeded = False
@@ -205,6 +209,7 @@ class Fleet:
         leaves, or comes back at another URL, is purged with its shadow; open leases close on the
         state they hold. The first non-empty update counts as warm: no ramp.
         """
+        self._memory.note(self.models(), now)
         wanted = {endpoint.id: endpoint for endpoint in endpoints}
         gone = [state for id_, state in self.endpoints.items() if id_ not in wanted]
         fresh = {}
@@ -246,7 +251,8 @@ class Fleet:
             self.touch()
 
     def tick(self, now: Monotonic) -> None:
-        """Once a second or so: ramps rise."""
+        """Once a second or so: ramps rise, and what is served is noted."""
+        self._memory.note(self.models(), now)
         changed = [state.ramp(now) for state in self.endpoints.values()]
         if any(changed):
             self.touch()
@@ -257,6 +263,18 @@ class Fleet:
             served = {model for state in self.endpoints.values() for model in state.models}
             self._models = sorted(served)
         return self._models
+
+    def expects(self, model: str, now: Monotonic) -> bool:
+        """May a model that nobody serves be served soon?
+
+        It was a while ago, or a new endpoint has not said yet what it serves.
+        """
+        if self._memory.recalls(model, now):
+            return True
+        return any(
+            not state.models and now - state.born_at < INTRODUCTION_S
+            for state in self.endpoints.values()
+        )
 
     def pool(self, model: str, now: Monotonic) -> Pool | None:
         """The pool of a model; None if no endpoint serves it."""

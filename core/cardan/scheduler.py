@@ -128,7 +128,8 @@ class Scheduler:
         decision = self.decide(request, now, exchange.spoiled)
         if decision is not None:
             return decision
-        if request.model not in self.fleet.models() and self.fleet.models():
+        known = self.fleet.models()
+        if known and request.model not in known and not self.fleet.expects(request.model, now):
             return Reject(
                 RejectReason.UNKNOWN_MODEL,
                 f"the model {request.model!r} does not exist",

@@ -9,11 +9,12 @@ import msgspec
 import pytest
 from cardan.decision import Candidate, Decision, Reason
 from cardan.endpoint import Endpoint, EndpointId
-from cardan.fleet import Fleet
+from cardan.fleet import INTRODUCTION_S, Fleet
 from cardan.health import Verdict
 from cardan.instants import Monotonic
 from cardan.ledger import Outcome
 from cardan.lifecycle import Exchange, Failure, Forward, Reject, RejectReason, RetryConfig, Wait
+from cardan.memory import REMEMBER_S
 from cardan.policies import AnyPolicy, LeastRequest, PolicyBase, RoundRobin
 from cardan.prompt import EMPTY
 from cardan.request import Api, RequestView
@@ -210,6 +211,38 @@ class TestQueue:
     def test_an_unknown_model_does_not_wait_unless_no_engine_has_spoken_yet(self) -> None:
         assert rejected(Bench(1).exchange("x").arrive(T0)).reason is RejectReason.UNKNOWN_MODEL
         assert isinstance(Bench(0).exchange("x").arrive(T0), Wait)
+
+    def test_a_model_whose_only_endpoint_went_is_waited_for_like_any_without_an_endpoint(
+        self,
+    ) -> None:
+        bench = Bench(1)
+        other = Endpoint(url="http://f:1", name="f", models=("other",))
+        bench.fleet.update([other], after(1.0))
+        assert isinstance(bench.exchange("m").arrive(after(2.0)), Wait)
+        late = Bench(1, AdmissionConfig(max_wait_s=0.0))
+        late.fleet.update([other], after(1.0))
+        assert rejected(late.exchange("m").arrive(after(2.0))).reason is RejectReason.NO_ENDPOINT
+        gone = rejected(late.exchange("m").arrive(after(1.0 + REMEMBER_S)))
+        assert gone.reason is RejectReason.UNKNOWN_MODEL
+
+    def test_what_is_served_is_remembered_from_when_it_was_last_served(self) -> None:
+        bench = Bench(1, AdmissionConfig(max_wait_s=0.0))
+        bench.fleet.tick(after(REMEMBER_S))
+        bench.fleet.update([Endpoint(url="http://f:1", models=("other",))], after(REMEMBER_S))
+        reject = rejected(bench.exchange("m").arrive(after(1.5 * REMEMBER_S)))
+        assert reject.reason is RejectReason.NO_ENDPOINT
+
+    def test_an_endpoint_that_has_not_said_what_it_serves_may_serve_anything_for_a_minute(
+        self,
+    ) -> None:
+        bench = Bench(1, AdmissionConfig(max_wait_s=0.0))
+        bench.fleet.update([bench.state("e0").endpoint, Endpoint(url="http://new:1")], after(1.0))
+        early = rejected(bench.exchange("x").arrive(after(2.0)))
+        late = rejected(bench.exchange("x").arrive(after(1.0 + INTRODUCTION_S)))
+        assert (early.reason, late.reason) == (
+            RejectReason.NO_ENDPOINT,
+            RejectReason.UNKNOWN_MODEL,
+        )
 
 
 class TestEvidence:

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := core router sim cli tests e2e benchmarks tools
 
-.PHONY: help sync fmt lint types imports gen-check test demo bench e2e-engines demo-k8s kind-demo cluster cluster-down e2e-cluster kind-down e2e-kind images chart-check docs-check clean
+.PHONY: help sync fmt lint types imports gen-check test demo bench e2e-engines demo-k8s kind-demo cluster cluster-down e2e-cluster rollouts kind-down e2e-kind images chart-check docs-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ cluster-down: $(READY) ## remove it
 e2e-cluster: $(READY) ## images, chart and discovery on a real cluster (root, Go; or CARDAN_KUBECONFIG)
 	@[ -n "$$CARDAN_KUBECONFIG" ] || $(BIN)/python -m e2e.cluster build
 	$(BIN)/pytest e2e -m cluster
+
+rollouts: $(READY) ## what upgrades, rollouts, evictions and kills lose under load: a table
+	$(BIN)/python -m e2e.deploy.rollouts
 
 kind-down: $(READY) ## delete the kind cluster that a demo or a test has made
 	@$(BIN)/python -m e2e.kind down

@@ -109,6 +109,13 @@ class Release:
             until(lambda name=pod["metadata"]["name"]: self._evicted(name), "an eviction")  # type: ignore[misc]
         self.settle()
 
+    def delete_by_force(self, component: str) -> float:
+        """Delete one pod of a component without grace; when, by the wall clock."""
+        name = self.pods(component)[0]["metadata"]["name"]
+        now = time.time()
+        self.kubectl("delete", "pod", name, "--force", "--grace-period=0")
+        return now
+
     def kill(self, component: str) -> float:
         """SIGKILL the first process of one pod of a component; when, by the wall clock."""
         pod = self.pods(component)[0]

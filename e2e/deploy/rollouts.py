@@ -12,6 +12,7 @@ import argparse
 import os
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from e2e import images
@@ -25,6 +26,7 @@ from e2e.deploy.running import RATE_PER_S, TOKENS
 
 if TYPE_CHECKING:
     from e2e.cluster.interface import Cluster
+    from e2e.deploy.load import Failure
 
 PAGE: Final = ROOT / "docs/reference/rollouts.md"
 NAME: Final = "rollouts"
@@ -90,12 +92,10 @@ def line(result: Result) -> str:
     report = result.report
     failed = f"**{len(result.lost)}**"
     if result.carried:
-        kinds = ", ".join(
-            f"{count} {outcome}"
-            for outcome, count in sorted(report.outcomes.items())
-            if outcome != "ok"
-        )
-        failed += f" (and {result.carried} that it carried: {kinds})"
+        failed += f"; {_kinds(result.carried)} of what it carried"
+    if result.unnoticed:
+        began = [failure.began_at for failure in result.unnoticed]
+        failed += f"; {_kinds(result.unnoticed)} in {max(began) - min(began):.1f} s, unnoticed"
     cells = (
         result.title,
         f"{result.took_s:.0f} s",
@@ -105,6 +105,11 @@ def line(result: Result) -> str:
         f"{report.ttft_p50_s:.2f} s, {report.ttft_p99_s:.2f} s",
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _kinds(failures: list[Failure]) -> str:
+    counts = Counter(failure.outcome for failure in failures)
+    return ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
 
 
 def page(times: Times, results: list[Result]) -> str:
@@ -137,7 +142,9 @@ last chunk.
 *Took* is until the new pods were ready and the last old one was gone. What a killed process carried
 is cut with it: a gateway's streams break off (*cut*, or *reset* before their first byte), an
 engine's end with an error event (*told*); requests that an engine had not begun to answer are
-answered by another.
+answered by another. Where a gateway's process dies without Kubernetes' doing, its pod is sent new
+connections until the node has noticed, which looks once a second: they are *refused*. No request
+was sent on them, so any client may try them again.
 
 From built caches the cluster was up after {times.cluster_s:.0f} s, and `helm install --wait` took
 {times.install_s:.0f} s.

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from e2e.cluster.interface import Cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
-# The table of rollouts has the full rate; this is about the order of things.
-RATE_PER_S = 40.0
 # They come and go by themselves.
 NOT_OURS = ("events", "events.events.k8s.io")
 OF = "meta.helm.sh/release-namespace"
@@ -54,7 +52,7 @@ def test_from_install_to_uninstall(release: Release, tag: str) -> None:
     assert answer["tokens"] == 8
     assert answer["streamed"]
 
-    with running.load(release, RATE_PER_S) as load:
+    with running.load(release) as load:
         release.upgrade(images.next_tag())
         release.settle()
         assert tags_of(release) == {images.next_tag()}
@@ -62,7 +60,7 @@ def test_from_install_to_uninstall(release: Release, tag: str) -> None:
         release.settle()
         assert tags_of(release) == {tag}
     assert load.told().failures == []
-    assert load.told().total > RATE_PER_S
+    assert load.told().total > running.RATE_PER_S
 
     release.helm("uninstall", NAME, "--wait", "--timeout", "120s")
     until(lambda: objects(release) <= before, f"{objects(release) - before} to be gone")

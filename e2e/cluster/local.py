@@ -53,10 +53,10 @@ class LocalCluster(Client):
         """
         if not self.full:
             return list(argv)
-        return ["nsenter", f"--net=/proc/{self._first}/ns/net", "--", *argv]
+        return ["nsenter", f"--net=/proc/{self.first}/ns/net", "--", *argv]
 
     @cached_property
-    def _first(self) -> int:
+    def first(self) -> int:
         """The first process of the cluster's namespaces, which lives as long as they do."""
         return int(self._held.ask("status")["first"])
 

@@ -2,8 +2,8 @@
 
 The network namespace is a machine of its own: nothing of it is reachable from outside, nothing in
 it is in anyone's way, and its addresses and ports are the same in every cluster. The mount
-namespace hides the few folders that the node's components insist on; what they leave there ends
-with it.
+namespace hides the few folders that the node's components insist on, and the machine's kernel
+settings; what they leave there ends with it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from e2e.cluster import commands
+from e2e.cluster import commands, kernel
 from e2e.cluster.errors import UnavailableError
 from e2e.cluster.layout import GATEWAY
 
@@ -66,5 +66,6 @@ def script(layout: Layout) -> str:
             "echo 1 > /proc/sys/net/ipv4/ip_forward",
             # A pod that calls a Service whose pod is on the same bridge: the answer must be seen.
             "echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables",
+            *kernel.script(layout.folder / "kernel"),
         ]
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.cluster import cgroups, find, held, images, procs
+from e2e.cluster import cgroups, find, held, images, kernel, procs
 from e2e.cluster.errors import CommandError
 from e2e.cluster.layout import Layout
 from e2e.cluster.local import LocalCluster
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from e2e.cluster.interface import Cluster
 
 pytestmark = pytest.mark.cluster
+BEFORE = kernel.settings()  # collected before any cluster of this session starts
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +166,22 @@ def test_helm_installs_and_uninstalls(cluster: Cluster, tmp_path: Path) -> None:
     cluster.helm("uninstall", "c", "--wait")
     with pytest.raises(CommandError, match="NotFound"):
         cluster.kubectl("get", "configmap", "made-by-helm")
+
+
+def test_the_machine_keeps_its_kernel_settings_and_kubelet_has_its_own(cluster: Cluster) -> None:
+    assert "node-1" in cluster.kubectl("get", "nodes", "-o", "name")  # kubelet has started
+    assert kernel.settings() == BEFORE
+    if not isinstance(cluster, LocalCluster):
+        pytest.skip("the settings of a given cluster's node are not ours to look at")
+    first = cluster.first
+    mounts = Path(f"/proc/{first}/mountinfo").read_text().splitlines()
+    places = {line.split()[4]: line.split()[5].split(",") for line in mounts}
+    for name in kernel.SET_BY_KUBELET:
+        assert f"/proc/sys/{name}" in places  # whatever is written there is not the machine's
+    for part in kernel.OF_THE_MACHINE:
+        assert "ro" in places[f"/proc/sys/{part}"]
+    own = cluster.layout.folder / "kernel" / "kernel.panic_on_oops"
+    assert own.read_text().strip() == "1"  # kubelet has what it wants
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from tools.dashboards import alerts, grafana
+from tools.dashboards import grafana, rules
 from tools.dashboards.fleet import FLEET_DASHBOARD
 
 ROOT = Path(__file__).parents[1]
@@ -40,8 +40,8 @@ def files() -> dict[Path, str]:
     dashboard = grafana.document(FLEET_DASHBOARD)
     return {
         CHART / f"dashboards/{FLEET_DASHBOARD.uid}.json": json.dumps(dashboard, indent=2) + "\n",
-        CHART / "rules/cardan.yaml": alerts.rules_file(),
-        ROOT / "docs/reference/alerts.md": alerts.page(),
+        CHART / "rules/cardan.yaml": rules.rules_file(),
+        ROOT / "docs/reference/alerts.md": rules.page(),
     }
 
 

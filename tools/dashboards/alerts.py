@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import yaml
 from cardan_router.telemetry import metrics
 
-from tools.dashboards.promql import Expr, Scope, aggregate, difference, one_of, ratio
+from tools.dashboards.promql import Expr, Scope, aggregate, difference, gone, one_of, ratio, within
 from tools.dashboards.shared import (
     LOOP_BUSY_FULL,
     RATIO_HIGH,
@@ -29,8 +28,8 @@ BUDGET: Final = 1 - TTFT_OBJECTIVE
 # 14.4 times the even pace spends two per cent of a month's budget in an hour; three times spends a
 # tenth in a day (the workbook's table).
 FAST_BURN, SLOW_BURN = 14.4, 3.0
-# With a handful of requests one miss is a large share; that is no reason to wake anybody.
-MIN_MISSES: Final = 10
+# Of a handful of requests one failure is a large share; that is no reason to wake anybody.
+MIN_FAILURES: Final = 10
 # Fewer prompt tokens a second than two or three requests a minute say little about predictions.
 MIN_TOKENS_PER_S: Final = 50
 WHOSE: Final = ("namespace", "job")
@@ -67,8 +66,17 @@ def _burns(factor: float, long: str, short: str) -> Expr:
     return Expr(
         f"{_missed_share(long)} > {limit}"
         f"\nand {_missed_share(short)} > {limit}"
-        f"\nand {enough} >= {MIN_MISSES}"
+        f"\nand {enough} >= {MIN_FAILURES}"
     )
+
+
+def _not_served() -> Expr:
+    """A large share now, and not one by chance: so many that a minute's only request counts too."""
+    by = (*WHOSE, "model")
+    failed = over("5m").rate(metrics.REQUESTS, *by, outcome=SERVED_BADLY)
+    share = ratio(failed, over("5m").rate(metrics.REQUESTS, *by))
+    enough = over("15m").increase(metrics.REQUESTS, *by, outcome=SERVED_BADLY)
+    return Expr(f"{share} > 0.05\nand {enough} >= {MIN_FAILURES}")
 
 
 def _above(expr: Expr, limit: float) -> Expr:
@@ -112,9 +120,22 @@ def _no_endpoint() -> Expr:
 
 
 def _model_without_endpoint() -> Expr:
-    """A model whose endpoints are all unwell, while the gateway has others."""
+    """A model whose endpoints are all unwell, or were there lately and are gone.
+
+    A model without endpoints has no series. One that had some while gateways tell of others has
+    lost them; where no gateway tells of anything, `_gateways_gone` does.
+    """
     by = (*WHOSE, "model")
-    return Expr(f"{over('').max(metrics.FLEET_ENDPOINTS, *by, which='routable')} == 0")
+    now = over("").max(metrics.FLEET_ENDPOINTS, *by, which="routable")
+    before = over("1h").highest(metrics.FLEET_ENDPOINTS, *by, which="routable")
+    gateways = over("").select(metrics.BUILD)
+    return Expr(f"{now} == 0\nor {within(gone(before, now), gateways, *WHOSE)}")
+
+
+def _gateways_gone() -> Expr:
+    """Nobody is left who could say what is wrong. It says so for six hours: a night's sleep."""
+    before = over("6h").highest(metrics.BUILD, *WHOSE)
+    return gone(before, over("").max(metrics.BUILD, *WHOSE))
 
 
 ALERTS: Final[dict[str, tuple[Alert, ...]]] = {
@@ -142,19 +163,13 @@ ALERTS: Final[dict[str, tuple[Alert, ...]]] = {
         ),
         Alert(
             "CardanRequestsNotServed",
-            _above(
-                ratio(
-                    over("5m").rate(metrics.REQUESTS, *WHOSE, "model", outcome=SERVED_BADLY),
-                    over("5m").rate(metrics.REQUESTS, *WHOSE, "model"),
-                ),
-                0.05,
-            ),
+            _not_served(),
             "5m",
             "critical",
             "{{ $labels.model }}: {{ $value | humanizePercentage }} of requests fail",
             "More than one in twenty requests failed through no fault of the client.",
-            "The panel 'By outcome' says how. `shed`: more engines. `unreachable`, `reset`, `cut`,"
-            " `engine-error`: engines that break; 'Failed dispatches' says which.",
+            "The panel 'By outcome' says how. `shed`: 'Shed, by reason' says why. `unreachable`,"
+            " `reset`, `cut`, `engine-error`: engines that break; 'Failed dispatches' says which.",
         ),
         Alert(
             "CardanGatewayFaults",
@@ -183,8 +198,10 @@ ALERTS: Final[dict[str, tuple[Alert, ...]]] = {
             "1m",
             "critical",
             "{{ $labels.model }}: no engine can be asked",
-            "All endpoints of this model are down, ejected, not ready or draining.",
-            "The engines' own logs first; the gateway's log says when each changed and why.",
+            "All endpoints of this model are down, ejected, not ready or draining, or they have"
+            " gone within the hour.",
+            "Are its pods there? Then the engines' own logs; the gateway's log says when each"
+            " changed and why. A model that was taken away on purpose: silence it for an hour.",
         ),
         Alert(
             "CardanEndpointDown",
@@ -262,6 +279,18 @@ ALERTS: Final[dict[str, tuple[Alert, ...]]] = {
     ),
     "cardan-gateway": (
         Alert(
+            "CardanGatewaysGone",
+            _gateways_gone(),
+            "2m",
+            "critical",
+            "No gateway tells anything: all are gone, or none can be scraped",
+            "There were some within six hours. Clients are refused, or served without anybody"
+            " seeing it: every other alert is silent.",
+            "Are there gateway pods, and are they Ready? Then Prometheus' page of targets: a"
+            " network policy, a label or a port that changed. Taken away on purpose, or scraped"
+            " under another job's name now: silence it.",
+        ),
+        Alert(
             "CardanGatewayBusy",
             _above(over("").max(metrics.LOOP_BUSY, *EACH), LOOP_BUSY_FULL),
             "5m",
@@ -291,7 +320,7 @@ ALERTS: Final[dict[str, tuple[Alert, ...]]] = {
         Alert(
             "CardanReloadFailed",
             Expr(f"{over('').min(metrics.CONFIG_OK, *EACH)} == 0"),
-            "5m",
+            "15m",  # longer than a gateway drains: see docs/how-to/monitoring.md
             "warning",
             GATEWAY + ": its last reload failed",
             "An older configuration is in force, and a restart would fail.",
@@ -308,69 +337,3 @@ ALERTS: Final[dict[str, tuple[Alert, ...]]] = {
         ),
     ),
 }
-
-
-def rules() -> dict[str, object]:
-    """The rule file as data: what `spec` of a PrometheusRule holds, too."""
-    return {
-        "groups": [
-            {"name": name, "rules": [_rule(alert) for alert in alerts]}
-            for name, alerts in ALERTS.items()
-        ]
-    }
-
-
-def _rule(alert: Alert) -> dict[str, object]:
-    return {
-        "alert": alert.name,
-        "expr": _Block(alert.expr),
-        "for": alert.holds,
-        "labels": {"severity": alert.severity},
-        "annotations": {
-            "summary": alert.summary,
-            "description": f"{alert.says} {alert.do}",
-        },
-    }
-
-
-class _Block(str):
-    """Text that YAML shows as it is, line by line."""
-
-    __slots__ = ()
-
-
-class _Dumper(yaml.SafeDumper):
-    """Dumps blocks as blocks."""
-
-
-_Dumper.add_representer(
-    _Block, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|")
-)
-
-
-def rules_file() -> str:
-    """The rule file that Prometheus reads and the chart wraps."""
-    head = "# Written by tools/gen_dashboards.py from tools/dashboards/alerts.py: change that.\n"
-    return head + yaml.dump(rules(), Dumper=_Dumper, sort_keys=False, width=96, allow_unicode=True)
-
-
-def page() -> str:
-    """The reference page."""
-    rows = [
-        f"| `{alert.name}` | {alert.severity} | {alert.holds} | {alert.says} | {alert.do} |"
-        for group in ALERTS.values()
-        for alert in group
-    ]
-    return _PAGE_HEAD + "\n".join(rows) + "\n"
-
-
-_PAGE_HEAD: Final = """# Alerts
-
-<!-- Written by tools/gen_dashboards.py from tools/dashboards/alerts.py: change that. -->
-
-The rules that the chart installs (`monitoring.rules.enabled`), and that any Prometheus can read
-as a file: `deploy/helm/cardan/rules/cardan.yaml`. `for` is how long the condition must hold.
-
-| alert | severity | for | means | do |
-|---|---|---|---|---|
-"""

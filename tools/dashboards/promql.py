@@ -119,6 +119,13 @@ class Scope:
         """A gauge's largest: right where every gateway says the same of one thing."""
         return self._gauge("max", spec, by, where)
 
+    def highest(self, spec: Spec, *by: str, **where: str) -> Expr:
+        """A gauge's largest in the window, by labels: also of series that have ended in it."""
+        if spec.kind is not Kind.GAUGE:
+            _wrong(spec, "is no gauge")
+        series = Expr(f"max_over_time({self.select(spec, **where)}[{self.window}])")
+        return aggregate("max", series, *_checked(spec, by))
+
     def min(self, spec: Spec, *by: str, **where: str) -> Expr:
         """A gauge's smallest."""
         return self._gauge("min", spec, by, where)
@@ -154,6 +161,16 @@ def ratio(part: Expr, whole: Expr) -> Expr:
 def difference(one: Expr, other: Expr) -> Expr:
     """One less the other."""
     return Expr(f"{one} - {other}")
+
+
+def gone(before: Expr, now: Expr) -> Expr:
+    """What was there before, and is not now."""
+    return Expr(f"{before}\nunless {now}")
+
+
+def within(expr: Expr, others: Expr, *labels: str) -> Expr:
+    """Only series for which there is one of the others, with the same of these labels."""
+    return Expr(f"({expr}) and on ({', '.join(labels)}) {others}")
 
 
 def happening(expr: Expr) -> Expr:

@@ -1,8 +1,8 @@
 """One gateway process, put together: the only place where its parts meet.
 
 `App` builds everything from one `Config`, spawns every long-lived task under a supervisor, and
-ends in order: not ready at once, what runs may finish, then the rest. A reload builds a new
-configuration in full before any of it takes effect; a bad one changes nothing.
+ends in order: not ready at once, what runs may finish, then the rest. What a reload changes of it
+is `reload`'s.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import uvloop
-from cardan.errors import CardanError, ConfigError
+from cardan.errors import CardanError
 from cardan.fleet import Fleet
 
 from cardan_router import logs
-from cardan_router.access_log import FLUSH_EVERY_S, AccessLog
+from cardan_router.access_log import FLUSH_EVERY_S
 from cardan_router.admin import Admin
 from cardan_router.clock import monotonic
-from cardan_router.config import keep_fixed
 from cardan_router.discovery import Membership
 from cardan_router.discovery.kubernetes.discovery import KubernetesDiscovery
 from cardan_router.front import FrontDoors
 from cardan_router.gateway import Gateway
 from cardan_router.probe import Prober
 from cardan_router.readiness import Readiness
+from cardan_router.reload import Reloader
 from cardan_router.scrape import Scraper
 from cardan_router.standing import Herald
 from cardan_router.supervise import Supervisor
@@ -43,13 +43,11 @@ from cardan_router.telemetry import (
     RequestRecorder,
     metrics,
 )
-from cardan_router.watch import FileWatch
 from cardan_router.wiring import (
-    check_kubernetes,
     fetcher_of,
     file_source_of,
-    files_of,
     keys_of,
+    open_access_log,
     rounds,
     wants_scrape,
     with_secrets,
@@ -64,7 +62,6 @@ if TYPE_CHECKING:
 
     from cardan_router.config import Config
     from cardan_router.flags import Invocation
-    from cardan_router.keys import KeyRing
     from cardan_router.telemetry.registry import Spec
     from cardan_router.workers import WorkerSlot
 
@@ -83,18 +80,16 @@ class App:
     """A gateway from its configuration to its end."""
 
     def __init__(self, invocation: Invocation, config: Config, slot: WorkerSlot | None) -> None:
-        self._watch = FileWatch(files_of(config, invocation.config_path))
+        self.reloader = Reloader(self, invocation, config)
         self.config = with_secrets(config)
-        self._invocation = invocation
-        self._slot = slot
+        self.slot = slot
         self._rng = random.Random(config.seed)
         self._stop_asked = asyncio.Event()
         self._stops = 0
         self._lingers = False
         self.registry = Registry(metrics.ALL)
-        self._config_ok = True
         self._board = Board(slot.folder, slot.name) if slot else None
-        self.supervisor = Supervisor(self._count(metrics.TASK_RESTARTS))
+        self.supervisor = Supervisor(self.count(metrics.TASK_RESTARTS))
         self.busy = LoopBusy()
         self._build()
         self._bind_gauges()
@@ -108,7 +103,7 @@ class App:
             self.fleet, config.policy, self._rng, retry=config.retry, admission=config.admission
         )
         self.scheduler.observe_with(self.registry)
-        self.access_log = self._open_access_log(config)
+        self.access_log = open_access_log(config, self.registry, shared=self.slot is not None)
         self.recorder = RequestRecorder(
             self.registry,
             self.access_log,
@@ -129,11 +124,11 @@ class App:
             clock=monotonic,
         )
         self.prober = Prober(
-            self.fleet, fetcher_of(config), config.probe, monotonic, self._count(metrics.PROBES)
+            self.fleet, fetcher_of(config), config.probe, monotonic, self.count(metrics.PROBES)
         )
         self.herald = Herald(self.fleet, self.prober.joined)
         self.scraper = Scraper(
-            fetcher_of(config), config.scrape, monotonic, self._count(metrics.SCRAPES)
+            fetcher_of(config), config.scrape, monotonic, self.count(metrics.SCRAPES)
         )
         self.scraper.enabled = wants_scrape(config)
         self._build_discovery(config)
@@ -149,11 +144,11 @@ class App:
             self.gateway, self.registry, self.recorder, self.present, self.readiness, self._board
         )
         self._sharing = (
-            Sharing(self._board, self.fleet, self.admin, monotonic, learns=not self._slot.scrapes)
-            if self._board and self._slot
+            Sharing(self._board, self.fleet, self.admin, monotonic, learns=not self.slot.scrapes)
+            if self._board and self.slot
             else None
         )
-        shared = self._slot.addresses if self._slot else None
+        shared = self.slot.addresses if self.slot else None
         self.doors = FrontDoors(self.gateway, self.admin, self.readiness, config, shared)
 
     def _build_discovery(self, config: Config) -> None:
@@ -176,7 +171,7 @@ class App:
         self.present.one(metrics.LOOP_BUSY, self.busy.ratio)
         self.present.one(metrics.CLIENTS, lambda: self.doors.connections)
         self.present.one(metrics.READY, lambda: float(self.readiness.look().ready))
-        self.present.one(metrics.CONFIG_OK, lambda: float(self._config_ok))
+        self.present.one(metrics.CONFIG_OK, lambda: float(self.reloader.ok))
         self.present.some(metrics.DISCOVERY_CONNECTED, self.kubernetes.connected)
         self.present.some(metrics.DISCOVERY_SILENCE, self.kubernetes.silence_s)
 
@@ -196,7 +191,7 @@ class App:
             self.file_source.load()
         await self.doors.open()
         self._spawn()
-        if self._slot is None or self._slot.announces:
+        if self.slot is None or self.slot.announces:
             self.doors.announce()
         gc.collect()
         gc.freeze()
@@ -215,8 +210,8 @@ class App:
         spawn("readiness", self.doors.follow_readiness)
         spawn("discovery-file", self._watch_file)
         spawn("discovery-kubernetes", self.kubernetes.run)
-        spawn("config-watch", self._watch_config)
-        if self._slot is None or self._slot.scrapes:
+        spawn("config-watch", self.reloader.watch)
+        if self.slot is None or self.slot.scrapes:
             scrapes = rounds(
                 "scrape", self.fleet, self.scraper.visit, self.config.scrape, self._rng
             )
@@ -247,7 +242,7 @@ class App:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, partial(self.stop, lingers=True))
         loop.add_signal_handler(signal.SIGINT, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        loop.add_signal_handler(signal.SIGHUP, self.reloader.reload)
 
     def stop(self, *, lingers: bool = False) -> None:
         """End in peace; asked twice, end at once. With `lingers`, by `shutdown.linger_s` later."""
@@ -260,75 +255,6 @@ class App:
             sys.stderr.flush()
             os._exit(SECOND_SIGNAL_STATUS)
         self._stop_asked.set()
-
-    # -- reload -----------------------------------------------------------------------------------
-
-    def reload(self) -> None:
-        """Read the configuration, keys and certificates again; what runs goes on."""
-        try:
-            self._take(self._invocation.load())
-        except (CardanError, OSError) as error:
-            self._config_ok = False
-            self._count(metrics.RELOADS)("failed")
-            log.error("reload: %s; the last good configuration stays in force", error)  # noqa: TRY400
-            return
-        self._config_ok = True
-        self._count(metrics.RELOADS)("ok")
-
-    def _take(self, wanted: Config) -> None:
-        """Check all of it, then change all of it."""
-        wanted.check_complete()
-        check_kubernetes(wanted)
-        running = self.config
-        files = files_of(wanted, self._invocation.config_path)
-        config, refused = keep_fixed(running, with_secrets(wanted))
-        keys = keys_of(config)
-        file_source = file_source_of(config, self.membership, self.registry)
-        listed = file_source.read() if file_source else None
-        access_log = self.access_log
-        if config.log.access != running.log.access:
-            access_log = self._open_access_log(config)
-        self.doors.reload_certificates(config.tls)
-        # From here on nothing can fail.
-        for name in refused:
-            log.warning("reload: %s has changed; that takes a restart", name)
-        logs.configure(config.log, self._slot.number if self._slot else None)
-        self._watch.renew(files)
-        self.config = config
-        self._put_in_force(config, keys)
-        self._swap_access_log(access_log)
-        self.membership.report("config", config.endpoints)
-        self.file_source = file_source
-        if file_source is not None and listed is not None:
-            file_source.take(*listed)
-        else:
-            self.membership.report("file", ())
-        self.kubernetes.reconfigure(config.discovery.kubernetes)
-        log.info("reload: done")
-
-    def _put_in_force(self, config: Config, keys: KeyRing | None) -> None:
-        self.scheduler.reconfigure(config.policy, config.retry, config.admission)
-        self.gateway.reconfigure(
-            config.routing_key,
-            slo_ttft_s=config.slo.ttft_s,
-            keys=keys,
-            limits=config.limits,
-            timeouts=config.timeouts,
-            upstream=config.upstream,
-        )
-        self.prober.reconfigure(config.probe, fetcher_of(config))
-        scrapes = wants_scrape(config)
-        self.scraper.reconfigure(config.scrape, fetcher_of(config), enabled=scrapes)
-        self.recorder.sample = config.log.access_sample
-
-    def _swap_access_log(self, fresh: AccessLog) -> None:
-        self.recorder.settle()
-        old, self.access_log = self.access_log, fresh
-        self.recorder.access_log = fresh
-        if old is fresh:
-            fresh.reopen()
-        else:
-            old.close()
 
     # -- tasks ------------------------------------------------------------------------------------
 
@@ -351,13 +277,6 @@ class App:
             if self.file_source is not None:
                 self.file_source.poll()
 
-    async def _watch_config(self) -> None:
-        while True:
-            poll_s = self.config.reload.poll_s
-            await asyncio.sleep(poll_s or TICK_S)
-            if poll_s and self._watch.changed():
-                self.reload()
-
     # -- small parts ------------------------------------------------------------------------------
 
     def _endpoints_left(self, gone: list[EndpointState]) -> None:
@@ -367,19 +286,10 @@ class App:
         self.recorder.flush()
         self.registry.forget("endpoint", ids)
 
-    def _count(self, spec: Spec) -> Callable[[str], None]:
+    def count(self, spec: Spec) -> Callable[[str], None]:
         """Counts in a metric with one label."""
         counter = self.registry.counter(spec)
         return lambda value: counter.add((value,))
-
-    def _open_access_log(self, config: Config) -> AccessLog:
-        dropped = self.registry.counter(metrics.LOG_DROPPED)
-        try:
-            return AccessLog(
-                config.log.access, lambda: dropped.add(()), shared=self._slot is not None
-            )
-        except OSError as error:
-            raise ConfigError(f"log.access: {config.log.access}: {error.strerror}") from error
 
 
 def run_process(invocation: Invocation, config: Config, slot: WorkerSlot | None = None) -> int:

@@ -10,6 +10,7 @@ import msgspec
 from cardan.errors import ConfigError
 from cardan.policies.base import Needs
 
+from cardan_router.access_log import AccessLog
 from cardan_router.config_file import read_text
 from cardan_router.discovery import FileSource
 from cardan_router.discovery.kubernetes.api import check_installed
@@ -105,6 +106,18 @@ def file_source_of(config: Config, membership: Membership, registry: Registry) -
         partial(membership.report, "file"),
         lambda good: loads.add(("file", "ok" if good else "failed")),
     )
+
+
+def open_access_log(config: Config, registry: Registry, *, shared: bool) -> AccessLog:
+    """Where requests are logged; `ConfigError` if it cannot be written.
+
+    `shared` says that other processes write to the same standard output.
+    """
+    dropped = registry.counter(metrics.LOG_DROPPED)
+    try:
+        return AccessLog(config.log.access, lambda: dropped.add(()), shared=shared)
+    except OSError as error:
+        raise ConfigError(f"log.access: {config.log.access}: {error.strerror}") from error
 
 
 def rounds(

@@ -1,0 +1,131 @@
+"""Taking another configuration while the process runs.
+
+A reload builds a new configuration in full before any of it takes effect; a bad one changes
+nothing. It is asked for by a signal, or by the files themselves having changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from cardan.errors import CardanError
+
+from cardan_router import logs
+from cardan_router.config import keep_fixed
+from cardan_router.telemetry import metrics
+from cardan_router.watch import FileWatch
+from cardan_router.wiring import (
+    check_kubernetes,
+    fetcher_of,
+    file_source_of,
+    files_of,
+    keys_of,
+    open_access_log,
+    wants_scrape,
+    with_secrets,
+)
+
+if TYPE_CHECKING:
+    from cardan_router.access_log import AccessLog
+    from cardan_router.app import App
+    from cardan_router.config import Config
+    from cardan_router.flags import Invocation
+    from cardan_router.keys import KeyRing
+
+log = logging.getLogger(__name__)
+
+# How soon it is seen that files are to be watched from now on.
+ASLEEP_S = 1.0
+
+
+class Reloader:
+    """Puts configurations in force in an `App`. `ok` says whether the last one was good.
+
+    To be made before any of the files is read: a change from then on is seen.
+    """
+
+    def __init__(self, app: App, invocation: Invocation, config: Config) -> None:
+        self.ok = True
+        self._app = app
+        self._invocation = invocation
+        self._watch = FileWatch(files_of(config, invocation.config_path))
+
+    def reload(self) -> None:
+        """Read the configuration, keys and certificates again; what runs goes on."""
+        count = self._app.count(metrics.RELOADS)
+        try:
+            self._take(self._invocation.load())
+        except (CardanError, OSError) as error:
+            self.ok = False
+            count("failed")
+            log.error("reload: %s; the last good configuration stays in force", error)  # noqa: TRY400
+            return
+        self.ok = True
+        count("ok")
+
+    async def watch(self) -> None:
+        """Reload when files have changed, where that is asked for, for ever."""
+        while True:
+            poll_s = self._app.config.reload.poll_s
+            await asyncio.sleep(poll_s or ASLEEP_S)
+            if poll_s and self._watch.changed():
+                self.reload()
+
+    def _take(self, wanted: Config) -> None:
+        """Check all of it, then change all of it."""
+        wanted.check_complete()
+        check_kubernetes(wanted)
+        app, running, slot = self._app, self._app.config, self._app.slot
+        files = files_of(wanted, self._invocation.config_path)
+        config, refused = keep_fixed(running, with_secrets(wanted))
+        keys = keys_of(config)
+        file_source = file_source_of(config, app.membership, app.registry)
+        listed = file_source.read() if file_source else None
+        access_log = app.access_log
+        if config.log.access != running.log.access:
+            access_log = open_access_log(config, app.registry, shared=slot is not None)
+        app.doors.reload_certificates(config.tls)
+        # From here on nothing can fail.
+        for name in refused:
+            log.warning("reload: %s has changed; that takes a restart", name)
+        logs.configure(config.log, slot.number if slot else None)
+        self._watch.renew(files)
+        app.config = config
+        self._put_in_force(config, keys)
+        self._swap_access_log(access_log)
+        app.membership.report("config", config.endpoints)
+        app.file_source = file_source
+        if file_source is not None and listed is not None:
+            file_source.take(*listed)
+        else:
+            app.membership.report("file", ())
+        app.kubernetes.reconfigure(config.discovery.kubernetes)
+        log.info("reload: done")
+
+    def _put_in_force(self, config: Config, keys: KeyRing | None) -> None:
+        app = self._app
+        app.scheduler.reconfigure(config.policy, config.retry, config.admission)
+        app.gateway.reconfigure(
+            config.routing_key,
+            slo_ttft_s=config.slo.ttft_s,
+            keys=keys,
+            limits=config.limits,
+            timeouts=config.timeouts,
+            upstream=config.upstream,
+        )
+        app.prober.reconfigure(config.probe, fetcher_of(config))
+        scrapes = wants_scrape(config)
+        app.scraper.reconfigure(config.scrape, fetcher_of(config), enabled=scrapes)
+        app.recorder.sample = config.log.access_sample
+
+    def _swap_access_log(self, fresh: AccessLog) -> None:
+        app = self._app
+        app.recorder.settle()
+        old, app.access_log = app.access_log, fresh
+        app.recorder.access_log = fresh
+        if old is fresh:
+            fresh.reopen()
+        else:
+            old.close()

@@ -207,7 +207,8 @@ class Fleet:
 
         Who stays keeps everything it knows, also when only its weight or its models are new. Who
         leaves, or comes back at another URL, is purged with its shadow; open leases close on the
-        state they hold. The first non-empty update counts as warm: no ramp.
+        state they hold. They drain: an error that one still answers may be its end and no word on
+        the request. The first non-empty update counts as warm: no ramp.
         """
         self._memory.note(self.models(), now)
         wanted = {endpoint.id: endpoint for endpoint in endpoints}
@@ -221,6 +222,8 @@ class Fleet:
                 fresh[id_] = EndpointState(endpoint, self.config, now, warm=not self._seeded)
                 if known is not None:
                     gone.append(known)
+        for state in gone:
+            state.draining = True
         self._seeded = self._seeded or bool(fresh)
         self.endpoints = fresh
         self._join(fresh.values())

@@ -37,7 +37,7 @@ from tests.fakes.gateway import Served, serving
 from tests.fakes.waiting import settle, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from cardan_router.flight import Flight
 
@@ -234,21 +234,29 @@ async def test_a_500_is_an_answer_and_is_not_tried_elsewhere() -> None:
         assert served.journal.outcomes == [Outcome.ENGINE_ERROR]
 
 
-async def test_a_500_of_a_draining_endpoint_is_tried_elsewhere() -> None:
+def begins_to_drain(served: Served, url: str) -> None:
+    served.gateway.fleet.drain(url)  # type: ignore[arg-type]
+
+
+def leaves_the_fleet(served: Served, url: str) -> None:
+    fleet = served.gateway.fleet
+    others = [state.endpoint for state in fleet.endpoints.values() if state.id != url]
+    fleet.update(others, served.gateway.clock())
+
+
+@pytest.mark.parametrize("goes", [begins_to_drain, leaves_the_fleet])
+async def test_a_500_of_an_endpoint_that_goes_is_tried_elsewhere(
+    goes: Callable[[Served, str], None],
+) -> None:
     async with engines(2) as fleet, serving(fleet) as served, connect(served.port) as client:
         for state in served.gateway.fleet.endpoints.values():
             state.health.not_ready = False
         go = asyncio.Event()
-
-        async def drain_then_answer() -> None:
-            await until(lambda: any(e.requests for e in fleet), "the request to arrive")
-            busy = next(e for e in fleet if e.requests)
-            served.gateway.fleet.endpoints[busy.url].draining = True  # type: ignore[index]
-            go.set()
-
         await first_is(fleet, go, plain(b"{}", "500 Internal Server Error"))
         await client.send(post(chat()))
-        await drain_then_answer()
+        await until(lambda: any(e.requests for e in fleet), "the request to arrive")
+        goes(served, next(e.url for e in fleet if e.requests))
+        go.set()
         assert (await client.reply()).status == 200
 
 

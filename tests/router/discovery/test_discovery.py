@@ -256,6 +256,21 @@ async def test_a_reload_keeps_the_old_list_until_the_new_one_has_come(bench: Ben
     assert discovery.connected() is None
 
 
+async def test_an_event_that_comes_as_discovery_is_turned_off_brings_nobody_back(
+    bench: Bench,
+) -> None:
+    bench.put(PODS, pod("a"))
+    discovery = bench.run(bench.pods())
+    await bench.finds("http://10.0.0.1:8000")
+    await until(lambda: bench.kube.watches, "a watch")
+    bench.put(PODS, pod("b", "10.0.0.2"))
+    await asyncio.sleep(0)  # the event is in the socket
+    discovery.reconfigure(None)
+    assert bench.urls() == set()
+    await until(lambda: not bench.kube.watches, "the watch to end")
+    assert bench.urls() == set()
+
+
 async def test_an_equal_configuration_changes_nothing(bench: Bench) -> None:
     bench.put(PODS, pod("a"))
     discovery = bench.run(bench.pods())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from cardan_router.clock import monotonic
@@ -116,7 +117,11 @@ class KubernetesDiscovery:
         self._source = make_source(
             config,
             Surroundings(
-                lambda: self._connect(kubeconfig), namespace, self._take, self._meter, self._rng
+                lambda: self._connect(kubeconfig),
+                namespace,
+                partial(self._take, config),
+                self._meter,
+                self._rng,
             ),
         )
         news.info("watching %s", self._source.links[0].what)
@@ -125,8 +130,13 @@ class KubernetesDiscovery:
         finally:
             self._source = None
 
-    def _take(self, sightings: Sequence[Sighting]) -> None:
-        """A whole list. A pod of a known name that is another pod leaves before it comes."""
+    def _take(self, config: KubernetesConfig, sightings: Sequence[Sighting]) -> None:
+        """A whole list. A pod of a known name that is another pod leaves before it comes.
+
+        A source outlives its configuration by some turns of the loop, with events to read.
+        """
+        if config is not self._config:
+            return
         self._listed = True
         uids = {sighting.endpoint.id: sighting.uid for sighting in sightings}
         again = {id_ for id_, uid in uids.items() if self._uids.get(id_, uid) != uid}

@@ -14,7 +14,7 @@ import io
 import json
 import shutil
 import tarfile
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from e2e.cluster import given
 from e2e.cluster import images as bases
@@ -24,6 +24,7 @@ from tools import build_images
 from tools.build_images import DOCKERFILE, TARGETS, BuildError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from e2e.cluster.interface import Cluster
@@ -96,18 +97,38 @@ def _build(target: str, path: Path) -> None:
 
 
 def _name_twice(source: Path, into: Path, name: str) -> None:
-    """Copy an archive as docker writes them, with one more name for its image."""
+    """Copy an archive as docker and buildah write them, with one more name for its image.
+
+    Docker's own table of names is manifest.json. Since version 25 there is OCI's index.json beside
+    it, and containerd reads that one where it finds it.
+    """
     unfinished = into.with_suffix(".new")
+    rename: dict[str, Callable[[Any, str], object]] = {
+        "manifest.json": _in_manifest,
+        "index.json": _in_index,
+    }
     with tarfile.open(source) as old, tarfile.open(unfinished, "w") as new:
         for member in old:
             data = old.extractfile(member)
-            if member.name == "manifest.json" and data is not None:
-                manifest = json.load(data)
-                manifest[0]["RepoTags"].append(name)
-                told = json.dumps(manifest).encode()
+            if data is not None and (named := rename.get(member.name)):
+                told = json.dumps(named(json.load(data), name)).encode()
                 member.size, data = len(told), io.BytesIO(told)
             new.addfile(member, data)
     unfinished.rename(into)
+
+
+def _in_manifest(manifest: list[dict[str, list[str]]], name: str) -> object:
+    manifest[0]["RepoTags"].append(name)
+    return manifest
+
+
+def _in_index(index: dict[str, list[dict[str, object]]], name: str) -> object:
+    names = {
+        "io.containerd.image.name": name,
+        "org.opencontainers.image.ref.name": name.rpartition(":")[2],
+    }
+    index["manifests"] += [entry | {"annotations": names} for entry in index["manifests"]]
+    return index
 
 
 def _files(path: Path) -> list[Path]:

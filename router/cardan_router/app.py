@@ -107,7 +107,7 @@ class App:
         self.recorder = RequestRecorder(
             self.registry,
             self.access_log,
-            self.fleet.models,
+            self.fleet,
             receipts=config.ui.receipts,
             sample=config.log.access_sample,
             rng=self._rng,
@@ -282,9 +282,7 @@ class App:
     def _endpoints_left(self, gone: list[EndpointState]) -> None:
         self.prober.forget(gone)
         self.gateway.endpoints_left(gone)
-        ids = {str(state.id) for state in gone} - set(self.fleet.endpoints)
-        self.recorder.flush()
-        self.registry.forget("endpoint", ids)
+        self.recorder.endpoints_left(gone)
 
     def count(self, spec: Spec) -> Callable[[str], None]:
         """Counts in a metric with one label."""

@@ -22,6 +22,7 @@ from cardan_router.telemetry import ObservedScheduler, Registry, RequestRecorder
 from cardan_router.telemetry.recorder import BATCH
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from cardan_router.flight import Flight
@@ -44,7 +45,7 @@ class Bench:
         self.recorder = RequestRecorder(
             self.registry,
             self.log,
-            self.fleet.models,
+            self.fleet,
             receipts=2,
             sample=sample,
             rng=random.Random(1),
@@ -63,6 +64,7 @@ class Bench:
         usage: Usage | None = None,
         prompt: Prompt = EMPTY,
         settled: bool = True,
+        meanwhile: Callable[[], object] = lambda: None,
     ) -> None:
         """One request from arrival to its record: dispatched at 1 s, first byte at 3, end at 4."""
         view = RequestView(
@@ -78,6 +80,7 @@ class Bench:
         exchange = Exchange(self.scheduler, view)
         action = exchange.arrive(Monotonic(1.0))
         dispatched = isinstance(action, Forward)
+        meanwhile()
         if dispatched and fail_first:
             exchange.failed(Failure.RESET, Monotonic(1.0))
         if dispatched:
@@ -165,6 +168,29 @@ def test_retries_and_failures_are_counted_with_their_reason(bench: Bench) -> Non
     assert bench.happened(metrics.RETRIES) == {("reset",): 1}
     assert list(bench.series(metrics.FAILURES).values()) == [1]
     assert [labels[1] for labels in bench.series(metrics.FAILURES)] == ["reset"]
+
+
+def test_requests_that_outlive_their_endpoints_leave_no_series_behind(bench: Bench) -> None:
+    def next_pod(number: int) -> None:
+        pod = Endpoint(url=f"http://p{number}:1", name=f"p{number}", models=("m",))
+        bench.recorder.endpoints_left(bench.fleet.update([pod], Monotonic(1.0)))
+
+    for number in range(50):
+        bench.request(meanwhile=lambda number=number: next_pod(2 * number))  # type: ignore[misc]
+        bench.request(
+            fail_first=True,
+            meanwhile=lambda number=number: next_pod(2 * number + 1),  # type: ignore[misc]
+        )
+    bench.recorder.flush()
+    samples = bench.registry.snapshot().samples
+    named = {
+        sample.labels[spec.labels.index("endpoint")]
+        for name, spec in bench.registry.specs.items()
+        if "endpoint" in spec.labels
+        for sample in samples[name]
+    }
+    assert named <= {"p99"}
+    assert bench.happened(metrics.REQUESTS) == {("chat", "m", "ok"): 100}
 
 
 def test_what_engines_report_is_set_beside_what_was_predicted(bench: Bench) -> None:

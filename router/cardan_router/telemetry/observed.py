@@ -35,7 +35,8 @@ class ObservedScheduler(Scheduler):
     def endpoint_failed(self, endpoint: EndpointState, failure: Failure, now: Monotonic) -> None:
         """See `Scheduler`; counted."""
         self._last_failure = failure.value
-        if self._registry is not None:
+        left = endpoint.id not in self.fleet.endpoints  # nobody would ever drop that series
+        if self._registry is not None and not left:
             self._registry.counter(metrics.FAILURES).add((endpoint.id, failure.value))
         super().endpoint_failed(endpoint, failure, now)
 

@@ -23,10 +23,11 @@ from cardan_router.telemetry import metrics
 from cardan_router.telemetry.legend import UNSERVED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Iterable
     from random import Random
 
     from cardan.decision import Decision
+    from cardan.fleet import EndpointState, Fleet
     from cardan.request import RequestView
 
     from cardan_router.access_log import AccessLog
@@ -228,7 +229,7 @@ class Landed:
 
 
 class RequestRecorder:
-    """The gateway's `Recorder`. `models` tells which names may be labels: those of the fleet.
+    """The gateway's `Recorder`. The fleet tells which names of models and endpoints may be labels.
 
     What is counted by endpoint and model waits in slots until `flush`, which must come before the
     registry is read.
@@ -238,7 +239,7 @@ class RequestRecorder:
         self,
         registry: Registry,
         access_log: AccessLog,
-        models: Callable[[], Collection[str]],
+        fleet: Fleet,
         *,
         receipts: int,
         sample: float,
@@ -247,7 +248,7 @@ class RequestRecorder:
         self.sample = sample
         self.receipts: deque[Landed] = deque(maxlen=receipts)
         self.access_log = access_log
-        self._models = models
+        self._fleet = fleet
         self._rng = rng
         self._registry = registry
         self._ended: list[tuple[FlightRecord, float]] = []
@@ -264,13 +265,21 @@ class RequestRecorder:
         for bundle in self._bundles.values():
             bundle.flush(self._registry)
         for endpoint, tally in self._tallies.items():
-            tally.flush(endpoint, self._registry)
+            if endpoint in self._fleet.endpoints:  # requests may outlive their endpoint by hours
+                tally.flush(endpoint, self._registry)
         self._tallies.clear()
         decisions = self._registry.counter(metrics.DECISIONS)
         for reason, count in self._reasons.items():
             if count:
                 decisions.add((reason.value,), count)
                 self._reasons[reason] = 0
+
+    def endpoints_left(self, gone: Iterable[EndpointState]) -> None:
+        """Drop the series of endpoints that are no more; pods come and go without end."""
+        ids = {str(state.id) for state in gone} - self._fleet.endpoints.keys()
+        if ids:
+            self.flush()
+            self._registry.forget("endpoint", ids)
 
     def token_gap(self, gap_s: float) -> None:
         """Time between two reads of a stream."""
@@ -330,7 +339,7 @@ class RequestRecorder:
 
     def _bundle(self, view: RequestView) -> _Bundle:
         """The series of a request's kind; those of models nobody serves share one."""
-        model = view.model if view.model in self._models() else OTHER_MODEL
+        model = view.model if view.model in self._fleet.models() else OTHER_MODEL
         key = (view.api, model, view.stream)
         bundle = self._bundles.get(key)
         if bundle is None:

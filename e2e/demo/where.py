@@ -55,7 +55,7 @@ def before(which: str) -> str:
     """What is to be said before minutes of silence; "" where there are none to come."""
     if which == "kind" and kind.works() and not kind.exists():
         return "kind fetches its node image first, if it is not there: a gigabyte, once."
-    if which == "own" and not _built():
+    if which == "own" and not os.geteuid() and not _built():
         return "Built for this machine first, from source: ten minutes or more, once."
     return ""
 
@@ -78,6 +78,8 @@ def _given(*, keep: bool) -> Iterator[Where]:
 
 @contextmanager
 def _own(*, keep: bool) -> Iterator[Where]:
+    if os.geteuid():
+        raise UnavailableError("the demo needs kind and a Docker that answers, or Linux and root")
     if not _built():
         build.build()
     stays = held.found(OWN_NAME)

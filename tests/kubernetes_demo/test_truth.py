@@ -6,13 +6,15 @@ import base64
 import gzip
 import io
 import json
+import os
 from typing import Any
 
 import pytest
 from cardan_sim.demo.cut import SLICE
 from cardan_sim.replay.figures import Figures, Lateness, Settings, Timeline
 
-from e2e.demo import load, steps
+from e2e.cluster.errors import UnavailableError
+from e2e.demo import load, steps, where
 from e2e.demo.counters import Counters, Row
 from e2e.demo.errors import DemoError
 from e2e.demo.story import ROLLING, STEADY, whole
@@ -117,6 +119,18 @@ def test_both_loads_together_are_the_bundled_trace_and_no_request_is_sent_twice(
         True
     )
     assert job["spec"]["template"]["spec"]["containers"][0]["args"] == load.replay(8.0)
+
+
+def test_who_has_neither_docker_nor_root_is_told_so_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert where.before("own") == ""
+    with (
+        pytest.raises(UnavailableError, match="kind and a Docker"),
+        where.cluster("own", keep=False),
+    ):
+        pass
 
 
 def test_steps_are_numbered_and_timed_and_columns_stand_under_each_other() -> None:

@@ -52,18 +52,23 @@ class Membership:
     ) -> None:
         """A source says who exists, and who of them is held; `KeyError` if there is none such."""
         fresh = tuple(endpoints)
+        before = self._all_held()
         if fresh != self._lists[source]:
             self._replace(source, fresh)
-        held = frozenset(id_ for id_ in held if self._source_of.get(id_) == source)
-        released = self._held.get(source, frozenset()) - held
         self._held[source] = held
-        self._hold(held)
-        for id_ in released & self._fleet.endpoints.keys():
+        after = self._all_held()
+        self._hold(after)
+        for id_ in (before - after) & self._fleet.endpoints.keys():
             self._on_release(id_)
 
     def holds(self, state: EndpointState) -> bool:
         """Must this endpoint not be asked now, however well it is?"""
         return state.id in self._held.get(self._source_of.get(state.id, ""), ())
+
+    def _all_held(self) -> set[EndpointId]:
+        """Each source holds what is its own: whose an endpoint is changes with any list."""
+        own = self._source_of
+        return {id_ for source, ids in self._held.items() for id_ in ids if own.get(id_) == source}
 
     def _replace(self, source: str, fresh: tuple[Endpoint, ...]) -> None:
         self._lists[source] = fresh
@@ -112,7 +117,7 @@ class Membership:
         self._source_of = sources
         return joined
 
-    def _hold(self, held: frozenset[EndpointId]) -> None:
+    def _hold(self, held: set[EndpointId]) -> None:
         """From now on; a probe that succeeds after the release ends it."""
         changed = False
         for id_ in held & self._fleet.endpoints.keys():

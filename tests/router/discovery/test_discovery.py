@@ -309,3 +309,21 @@ async def test_what_the_configuration_lists_is_not_held_by_a_pod_of_the_same_nam
     bench.run(bench.pods())
     await bench.finds("http://10.9.9.9:1", "http://10.0.0.2:8000")
     assert bench.held() == {"b"}
+
+
+async def test_who_was_hidden_by_the_configuration_is_held_as_soon_as_it_no_longer_is(
+    bench: Bench,
+) -> None:
+    bench.membership.report("config", [Endpoint(url="http://10.0.0.1:8000", name="a")])
+    bench.put(PODS, pod("a", ready=False), pod("b", "10.0.0.2"))
+    bench.run(bench.pods())
+    await bench.finds("http://10.0.0.1:8000", "http://10.0.0.2:8000")
+    state = next(s for s in bench.fleet.endpoints.values() if str(s.id) == "a")
+    state.health.probe_succeeded()
+    assert bench.held() == set()
+    bench.membership.report("config", [])
+    assert bench.held() == {"a"}
+    assert state.health.not_ready
+    bench.membership.report("config", [Endpoint(url="http://10.0.0.1:8000", name="a")])
+    assert bench.held() == set()
+    assert bench.released == ["a"]

@@ -11,7 +11,7 @@ import pytest
 
 from e2e import images
 from e2e.deploy import running
-from e2e.deploy.release import NAME, Release, namespace, until
+from e2e.deploy.release import BRISK, NAME, Release, namespace, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +35,7 @@ def release(cluster: Cluster, tag: str) -> Iterator[Release]:
             cluster,
             where,
             {
+                **BRISK,
                 "discovery": {"kubernetes": kubernetes},
                 "engines": {"simulated": {"podLabels": own}},
             },

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.deploy.changes import CHANGES, Change, measure
-from e2e.deploy.release import Release, namespace
+from e2e.deploy.release import BRISK, Release, namespace
 from e2e.deploy.running import RATE_PER_S
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 def release(cluster: Cluster, tag: str) -> Iterator[Release]:
     """Two gateways and four engines, for all tests of this module."""
     with namespace(cluster) as where:
-        release = Release(cluster, where)
+        release = Release(cluster, where, BRISK)
         release.install(tag)
         yield release
         release.helm("uninstall", "cardan")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
@@ -28,7 +29,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 ENGINE = ("--model", "tiny", "--gpu", "cpu", "--time-scale", "0.2", "--served-model-name", "m")
 # Three prefixes of several blocks, so that caches and the policy have something to hold on to.
 PREFIXES = [f"{n} " + "lorem ipsum dolor " * 400 for n in range(3)]
+PROMPT_TOKENS = re.compile(r"^vllm:prompt_tokens_total(?:\{.*?\})? (\S+)$", re.MULTILINE)
 USAGE = {"stream_options": {"include_usage": True}}
+# Prometheus extrapolates a rate to the ends of its window, how far depends on how the counter began:
+# of two that began together by up to one sample in four differently.
+OVERSHOOT = 0.25
 # Panels that are empty while all is well, but not after what happens here.
 PROVOKED = {
     "Tokens",
@@ -43,14 +48,27 @@ PROVOKED = {
 }
 
 
-async def traffic(url: str, rounds: int, doomed: Child) -> list[Stream]:
+async def busiest(session: aiohttp.ClientSession, engines: list[Child]) -> Child:
+    """The engine that has computed most: one that is left alone has nothing to fail at."""
+    tokens = []
+    for engine in engines:
+        async with session.get(f"{engine.url}/metrics") as answer:
+            counts = PROMPT_TOKENS.findall(await answer.text())
+        tokens.append(sum(float(count) for count in counts))
+    assert max(tokens) > 0
+    return engines[tokens.index(max(tokens))]
+
+
+async def traffic(url: str, rounds: int, engines: list[Child]) -> list[Stream]:
     """Waves of streams; one engine refuses after a while and is killed later; each time
     somebody asks for the wrong model, or for nothing that can be read.
     """
     seen: list[Stream] = []
+    doomed = engines[0]
     async with aiohttp.ClientSession() as session:
         for number in range(rounds):
             if number == rounds // 4:  # sick, but its health probe does not know
+                doomed = await busiest(session, engines)
                 sick = {"error_rate": 1, "error_status": 503}
                 (await session.put(f"{doomed.url}/faults", json=sick)).release()
             if number == rounds // 2:
@@ -89,7 +107,7 @@ def scene(prometheus: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         with running(prometheus, folder, configuration) as server:
             until(server.healthy_targets, "the gateway to be scraped")
             start_s = now_s()
-            seen = asyncio.run(traffic(gateway.url, 20, engines[0]))
+            seen = asyncio.run(traffic(gateway.url, 20, engines))
             assert sum(stream.complete for stream in seen) >= 40, seen[:5]
             yield Scene(server, start_s, now_s())
 
@@ -115,7 +133,7 @@ def test_shares_are_shares(scene: Scene) -> None:
     }
     assert len(shares) == 4
     for where, values in shares.items():
-        assert 0 <= min(values) <= max(values) <= 1.0001, (where, values)
+        assert 0 <= min(values) <= max(values) <= 1 + OVERSHOOT, (where, values)
 
 
 def test_variables_offer_what_there_is(scene: Scene) -> None:

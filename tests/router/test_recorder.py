@@ -16,6 +16,7 @@ from cardan.lifecycle import Exchange, Failure, Forward
 from cardan.policies import RoundRobin
 from cardan.prompt import EMPTY, Prompt
 from cardan.request import Api, RequestView
+from cardan.scheduler import AdmissionConfig
 from cardan_router.access_log import AccessLog
 from cardan_router.rejections import Told
 from cardan_router.telemetry import ObservedScheduler, Registry, RequestRecorder, metrics
@@ -168,6 +169,24 @@ def test_retries_and_failures_are_counted_with_their_reason(bench: Bench) -> Non
     assert bench.happened(metrics.RETRIES) == {("reset",): 1}
     assert list(bench.series(metrics.FAILURES).values()) == [1]
     assert [labels[1] for labels in bench.series(metrics.FAILURES)] == ["reset"]
+
+
+def test_what_is_shed_is_counted_by_why(bench: Bench) -> None:
+    assert set(bench.series(metrics.SHED).values()) == {0}  # there before the first one
+    for state in bench.fleet.endpoints.values():
+        state.health.not_ready = True
+    bench.fleet.touch()
+    bench.scheduler.admission = AdmissionConfig(max_queued_requests=0)
+    bench.request()
+    bench.scheduler.admission = AdmissionConfig(max_wait_s=0.0)
+    bench.request()
+    bench.fleet.update([], Monotonic(1.0))
+    bench.request()
+    bench.request(model="never-heard-of")
+    shed = bench.happened(metrics.SHED)
+    assert shed.keys() == {("queue-full",), ("queue-timeout",), ("no-endpoint",)}
+    outcomes = bench.happened(metrics.REQUESTS)
+    assert sum(shed.values()) == sum(n for labels, n in outcomes.items() if labels[2] == "shed")
 
 
 def test_requests_that_outlive_their_endpoints_leave_no_series_behind(bench: Bench) -> None:

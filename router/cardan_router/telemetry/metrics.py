@@ -224,6 +224,14 @@ RETRIES = Spec(
     "Requests sent to another endpoint, by the failure that made it necessary.",
     ("reason",),
 )
+SHED = Spec(
+    "cardan_shed_total",
+    Kind.COUNTER,
+    "Requests of outcome `shed`, by why: `queue-full` (at once), `queue-timeout` (its model is"
+    " served, but nobody had room in time), `no-endpoint` (nobody serves its model in time). Those"
+    " that a gateway turns away while it stops are in the outcome alone.",
+    ("reason",),
+)
 REJECTS = Spec(
     "cardan_rejects_total",
     Kind.COUNTER,

@@ -1,10 +1,11 @@
-"""The scheduler, with its failures and retries counted where they happen."""
+"""The scheduler, with what fails, is tried again or shed counted where it happens."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from cardan.lifecycle import Failure
+from cardan.ledger import Outcome
+from cardan.lifecycle import Failure, Reject, RejectReason
 from cardan.scheduler import Scheduler
 
 from cardan_router.telemetry import metrics
@@ -15,13 +16,22 @@ if TYPE_CHECKING:
     from cardan.decision import Decision
     from cardan.fleet import EndpointState
     from cardan.instants import Monotonic
+    from cardan.lifecycle import Exchange, Wait
     from cardan.request import RequestView
 
     from cardan_router.telemetry.registry import Registry
 
 
+# The reasons of `Scheduler.place` for outcome `shed`.
+SHED_BECAUSE: Final = (
+    RejectReason.NO_ENDPOINT,
+    RejectReason.QUEUE_FULL,
+    RejectReason.QUEUE_TIMEOUT,
+)
+
+
 class ObservedScheduler(Scheduler):
-    """A scheduler whose failures and retries are counted where they happen."""
+    """A scheduler whose failures, retries and sheds are counted where they happen."""
 
     _last_failure = "none"
     _registry: Registry | None = None
@@ -31,6 +41,19 @@ class ObservedScheduler(Scheduler):
         self._registry = registry
         for failure in Failure:
             registry.counter(metrics.RETRIES).add((failure.value,), 0)
+        for reason in SHED_BECAUSE:
+            registry.counter(metrics.SHED).add((reason.value,), 0)
+
+    def place(self, exchange: Exchange, now: Monotonic) -> Decision | Wait | Reject:
+        """See `Scheduler`; counted where it sheds."""
+        placed = super().place(exchange, now)
+        if (
+            isinstance(placed, Reject)
+            and placed.outcome is Outcome.SHED
+            and self._registry is not None
+        ):
+            self._registry.counter(metrics.SHED).add((placed.reason.value,))
+        return placed
 
     def endpoint_failed(self, endpoint: EndpointState, failure: Failure, now: Monotonic) -> None:
         """See `Scheduler`; counted."""

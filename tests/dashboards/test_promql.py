@@ -10,11 +10,13 @@ from tools.dashboards.promql import (
     Matching,
     QueryError,
     Scope,
+    gone,
     happening,
     none_of,
     one_of,
     or_zero,
     ratio,
+    within,
 )
 
 HITS = Spec("t_hits_total", Kind.COUNTER, "Hits.", ("model", "how"))
@@ -57,6 +59,21 @@ def test_a_share_of_nothing_is_no_value_and_nothing_may_be_zero() -> None:
     assert happening(Expr("a")) == "a > 0"
 
 
+def test_what_has_gone_can_be_asked_for() -> None:
+    bare = Scope({}, "1h")
+    before = bare.highest(LEVEL, "job")
+    assert before == "max by (job) (max_over_time(t_level[1h]))"
+    assert gone(before, bare.max(LEVEL, "job")) == f"{before}\nunless max by (job) (t_level)"
+
+
+def test_a_job_that_finds_others_too_is_narrowed_to_what_has_our_metric() -> None:
+    assert within(Expr("a"), Expr("b"), "job", "pod") == "(a) and on (job, pod) b"
+    asked = Scope({}, "1m").sum_within(LEVEL, HITS, "pod")
+    assert asked.startswith("sum by (pod) ((rate(t_hits_total[1m])) and on (")
+    assert asked.endswith(") t_level)")
+    assert "rate" not in Scope({}, "1m").sum_within(LEVEL, LEVEL)
+
+
 @pytest.mark.parametrize(
     ("ask", "complaint"),
     [
@@ -67,6 +84,7 @@ def test_a_share_of_nothing_is_no_value_and_nothing_may_be_zero() -> None:
         (lambda: SCOPE.increase(TIME), "t_time_seconds is no counter"),
         (lambda: SCOPE.quantile(0.5, HITS), "t_hits_total is no histogram"),
         (lambda: SCOPE.max(HITS), "t_hits_total is no gauge"),
+        (lambda: SCOPE.highest(HITS), "t_hits_total is no gauge"),
     ],
 )
 def test_what_cannot_be_answered_is_refused(ask: object, complaint: str) -> None:

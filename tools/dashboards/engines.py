@@ -22,6 +22,7 @@ from tools.dashboards.shared import (
     LOOP_BUSY_HIGH,
     NO_KUBERNETES,
     NOTHING_WENT_WRONG,
+    RELEASE,
     STATE_COLOURS,
     quantiles,
 )
@@ -97,7 +98,11 @@ FLEET: Final = Row(
             " requests, `down` answers no probe. The gateway's log says why, once for each change.",
             (
                 Query(
-                    aggregate("sum", ALL.max(metrics.ENDPOINT_STATE, "endpoint", "state"), "state"),
+                    aggregate(
+                        "sum",
+                        ALL.max(metrics.ENDPOINT_STATE, *RELEASE, "endpoint", "state"),
+                        "state",
+                    ),
                     "{{state}}",
                 ),
             ),
@@ -191,13 +196,13 @@ GATEWAY: Final = Row(
         Panel(
             "CPU cores, by gateway",
             "One worker uses one core at most.",
-            (Query(ALL.rate(metrics.CPU, *GATEWAYS), GATEWAY_NAME),),
+            (Query(ALL.sum_within(metrics.BUILD, metrics.CPU, *GATEWAYS), GATEWAY_NAME),),
             Unit.NONE,
         ),
         Panel(
             "Memory, by gateway",
             "Resident, summed over workers. It follows the bodies in flight.",
-            (Query(ALL.sum(metrics.RSS, *GATEWAYS), GATEWAY_NAME),),
+            (Query(ALL.sum_within(metrics.BUILD, metrics.RSS, *GATEWAYS), GATEWAY_NAME),),
             Unit.BYTES,
         ),
         quantiles(

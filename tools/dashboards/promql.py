@@ -109,6 +109,17 @@ class Scope:
         """A gauge, summed over gateways and whatever is not in `by`."""
         return self._gauge("sum", spec, by, where)
 
+    def sum_within(self, others: Spec, spec: Spec, *by: str) -> Expr:
+        """A counter per second, or a gauge, summed over what also has the other metric.
+
+        For metrics that are not ours alone (`process_…`), where one job scrapes others too.
+        """
+        series = self.select(spec)
+        if spec.kind is Kind.COUNTER:
+            series = Expr(f"rate({series}[{self.window}])")
+        ours = within(series, self.select(others), *sorted(TARGET_LABELS))
+        return aggregate("sum", ours, *_checked(spec, by))
+
     def smooth(self, spec: Spec, *by: str, **where: str) -> Expr:
         """A gauge's mean over the window, summed: for what jumps between scrapes."""
         if spec.kind is not Kind.GAUGE:

@@ -22,6 +22,7 @@ from tools.dashboards.shared import (
     NOTHING_WENT_WRONG,
     RATIO_HIGH,
     RATIO_LOW,
+    RELEASE,
     SERVED_BADLY,
     STREAMS,
     number,
@@ -34,7 +35,7 @@ def _attainment(*by: str) -> Expr:
 
 
 def _endpoints(which: str) -> Expr:
-    return aggregate("sum", ALL.max(metrics.FLEET_ENDPOINTS, "model", which=which))
+    return aggregate("sum", ALL.max(metrics.FLEET_ENDPOINTS, *RELEASE, "model", which=which))
 
 
 GLANCE: Final = Row(
@@ -84,7 +85,8 @@ GLANCE: Final = Row(
         ),
         Panel(
             "Endpoints",
-            "Endpoints that may be asked, of those that exist. Fewer: see their states below.",
+            "Endpoints that may be asked, of those that exist. Fewer: see their states below. One"
+            " that serves several models counts for each.",
             (Query(_endpoints("routable"), "routable"), Query(_endpoints("all"), "all")),
             Unit.COUNT,
             Look.NUMBER,
@@ -131,6 +133,17 @@ REQUESTS: Final = Row(
             " clients who must change; the access log says which. They are in no other panel.",
             (Query(ALL.rate(metrics.REJECTS, "code"), "{{code}}"),),
             Unit.PER_SECOND,
+            width=6,
+            quiet=NOTHING_WENT_WRONG,
+        ),
+        Panel(
+            "Shed, by reason",
+            "`queue-full` and `queue-timeout`: engines have no room, add some. `no-endpoint`:"
+            " nobody serves the model any more, look at its pods. Those that a gateway turns away"
+            " while it stops are in the panel 'By outcome' alone.",
+            (Query(happening(ALL.rate(metrics.SHED, "reason")), "{{reason}}"),),
+            Unit.PER_SECOND,
+            width=6,
             quiet=NOTHING_WENT_WRONG,
         ),
         Panel(
@@ -139,6 +152,7 @@ REQUESTS: Final = Row(
             " these; an endpoint that causes many is in the next panel.",
             (Query(happening(ALL.rate(metrics.RETRIES, "reason")), "{{reason}}"),),
             Unit.PER_SECOND,
+            width=6,
             quiet=NOTHING_WENT_WRONG,
         ),
         Panel(
@@ -147,6 +161,7 @@ REQUESTS: Final = Row(
             " change of what clients send.",
             (Query(ALL.rate(metrics.FAILURES, "endpoint", "failure"), "{{endpoint}} {{failure}}"),),
             Unit.PER_SECOND,
+            width=6,
             quiet=NOTHING_WENT_WRONG,
         ),
     ),

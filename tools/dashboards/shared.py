@@ -21,6 +21,8 @@ LOOP_BUSY_FULL: Final = 0.85
 # Judged on the median of actual over predicted TTFT: outside of half to double, choices suffer.
 RATIO_LOW, RATIO_HIGH = 0.5, 2.0
 
+# Gateways of one release say the same of their fleet; those of another have a fleet of their own.
+RELEASE: Final = ("namespace", "job")
 # On Kubernetes the pod's name is what one reads; elsewhere there is the address alone.
 GATEWAYS: Final = ("pod", "instance")
 GATEWAY_NAME: Final = "{{pod}} {{instance}}"

@@ -25,6 +25,8 @@ PAUSE_S: Final = 0.5
 NOT_YET: Final = frozenset({429, 502, 503, 504})
 OK: Final = 0
 REFUSED: Final = 1
+# What reading the JSON of something else raises.
+_ANOTHER_SHAPE: Final = (LookupError, TypeError, ValueError, AttributeError)
 
 
 class ExplainError(Exception):
@@ -50,11 +52,14 @@ class Gateway:
     def __init__(
         self, url: str, key: str, *, insecure: bool = False, timeout_s: float = 60.0
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            host, self._port = parts.hostname, parts.port
+        except ValueError as error:
+            raise ExplainError(f"{url!r} is not http://HOST:PORT: {error}") from error
+        if parts.scheme not in ("http", "https") or not host:
             raise ExplainError(f"{url!r} is not http://HOST:PORT")
-        self._https = parts.scheme == "https"
-        self._host, self._port = parts.hostname, parts.port
+        self._https, self._host = parts.scheme == "https", host
         self._timeout_s = timeout_s
         self._tls = ssl.create_default_context()
         if insecure:
@@ -116,14 +121,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Ask, and print why; the status is 0 if an engine answered, else 1."""
     args = _parser().parse_args(argv)
     try:
-        key = Path(args.api_key_file).read_text().strip() if args.api_key_file else ""
+        key = _read_key(args.api_key_file) if args.api_key_file else ""
         gateway = Gateway(args.url, key, insecure=args.insecure)
         answer = _patiently(lambda: _ask(gateway, args), args.wait)
+        words = json.dumps(answer.receipt, indent=2) + "\n" if args.json else told(answer)
+    except _ANOTHER_SHAPE:  # none of its words: who knows what it is
+        sys.stderr.write(f"cardan explain: {args.url}: the answers are not a Cardan gateway's\n")
+        return REFUSED
     except (ExplainError, OSError) as error:
         sys.stderr.write(f"cardan explain: {error}\n")
         return REFUSED
-    sys.stdout.write(json.dumps(answer.receipt, indent=2) + "\n" if args.json else told(answer))
+    sys.stdout.write(words)
     return OK
+
+
+def _read_key(path: str) -> str:
+    """The key in a file; of one that cannot go into a header nothing is repeated."""
+    key = Path(path).read_text(encoding="latin-1").strip()
+    if not key or " " in key or not (key.isascii() and key.isprintable()):
+        raise ExplainError(f"{path}: one line of printable ASCII is expected")
+    return key
 
 
 def _ask(gateway: Gateway, args: argparse.Namespace) -> Answer:

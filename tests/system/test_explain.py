@@ -6,9 +6,12 @@ import json
 import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
+from cardan_cli.explain import main
 
 from tests.system.processes import until
 
@@ -89,7 +92,62 @@ def test_a_key_comes_from_a_file_and_without_one_the_refusal_is_told_at_once(
     assert "401" in refused.stderr
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://host", "http://"])
+@pytest.mark.parametrize("words", [f"{KEY}\n{KEY}\n", f"{KEY} x", "schlüssel", ""])
+def test_a_file_that_holds_no_key_is_said_so_and_not_repeated(
+    words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = tmp_path / "key"
+    key.write_text(words)
+    assert main(["http://127.0.0.1:1", "--api-key-file", str(key)]) == 1
+    told = capsys.readouterr().err
+    assert told == f"cardan explain: {key}: one line of printable ASCII is expected\n"
+
+
+CHAT = b'{"choices":[{"message":{"content":"hi"}}]}'
+
+
+@pytest.mark.parametrize(
+    ("models", "chat", "receipt"),
+    [
+        (b"[]", b"", ""),
+        (b'{"data":null}', b"", ""),
+        (b'{"data":[{}]}', b"", ""),
+        (b'{"data":[{"id":"m"}]}', b'{"choices":[]}', "{}"),
+        (b'{"data":[{"id":"m"}]}', CHAT, "not JSON"),
+        (b'{"data":[{"id":"m"}]}', CHAT, '{"endpoint":"a"}'),
+        (b'{"data":[{"id":"m"}]}', CHAT, "[1]"),
+    ],
+)
+def test_what_is_no_gateway_is_said_so(
+    models: bytes, chat: bytes, receipt: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Stranger(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(models)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.answer(chat)
+
+        def answer(self, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("x-cardan-explain", receipt)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Tests are silent."""
+
+    with HTTPServer(("127.0.0.1", 0), Stranger) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        status = main([f"http://127.0.0.1:{server.server_port}"])
+        server.shutdown()
+    assert status == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://host", "http://", "http://host:x"])
 def test_what_is_no_url_is_said_so(url: str) -> None:
     ended = explain(url)
     assert ended.returncode == 1

@@ -74,6 +74,7 @@ cluster-down: $(READY) ## remove it
 
 e2e-cluster: $(READY) ## images, chart and discovery on a real cluster (root, Go; or CARDAN_KUBECONFIG)
 	@[ -n "$$CARDAN_KUBECONFIG" ] || $(BIN)/python -m e2e.cluster build
+	@$(BIN)/python -m e2e.images
 	$(BIN)/pytest e2e -m cluster
 
 rollouts: $(READY) ## what upgrades, rollouts, evictions and kills lose under load: a table
@@ -83,7 +84,8 @@ kind-down: $(READY) ## delete the kind cluster that a demo or a test has made
 	@$(BIN)/python -m e2e.kind down
 
 e2e-kind: $(READY) ## the same tests on kind (Docker)
-	CARDAN_KUBECONFIG="$$($(BIN)/python -m e2e.kind up)" $(BIN)/pytest e2e -m cluster
+	@config="$$($(BIN)/python -m e2e.kind up)" && export CARDAN_KUBECONFIG="$$config" \
+	  && $(BIN)/python -m e2e.images && $(BIN)/pytest e2e -m cluster
 
 chart-check: $(READY) ## the chart: lint, schema, templates (needs helm)
 	$(BIN)/python -m tools.gen_chart_reference --check

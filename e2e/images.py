@@ -1,25 +1,34 @@
 """The images of this checkout, for clusters in tests: built when the code has changed, and loaded.
 
+    python -m e2e.images    builds them beforehand, as the make targets do: it may take minutes,
+                            a test may not
+
 An archive is kept under the hash of everything that goes into it, so a second run builds nothing.
 It carries its image under two tags, the same code under another name, so that an upgrade has
 somewhere to go. Our own clusters take the images on the Python base that was built with the
-cluster; a given one (kind) takes what its user would build.
+cluster; a given one (kind) takes what its user would build. A build that a process has asked for
+stays while that process lives, whoever else builds meanwhile.
 """
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import io
 import json
+import os
 import shutil
+import sys
 import tarfile
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from e2e.cluster import given
 from e2e.cluster import images as bases
-from e2e.cluster.errors import UnavailableError
-from e2e.cluster.paths import ROOT, cache, cache_root, locked
+from e2e.cluster.errors import ClusterError, UnavailableError
+from e2e.cluster.paths import ROOT, cache, cache_root, claim, locked
+from e2e.cluster.progress import say
 from tools import build_images
 from tools.build_images import DOCKERFILE, TARGETS, BuildError
 
@@ -69,19 +78,35 @@ def next_tag() -> str:
 
 
 def archive(target: str) -> Path:
-    """The archive of an image under both tags, built if need be."""
+    """The archive of an image under both tags, built if need be. It stays while we live.
+
+    Raises:
+        UnavailableError: it cannot be built here.
+    """
     folder = cache_root() / "built" / tag()
     path = folder / f"{target}.tar"
     with locked(cache_root() / "built.lock"):
+        folder.mkdir(parents=True, exist_ok=True)
+        _use(folder)
         if not path.exists():
+            began = time.monotonic()
+            say(f"{target} image of {tag()} ...")
             _build(target, path)
+            say(f"{target} image: {time.monotonic() - began:.0f} s")
         folder.touch()
         _forget_old(folder.parent)
     return path
 
 
+@functools.cache
+def _use(folder: Path) -> int:
+    """Share the folder's lock until this process ends; the descriptor that does."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    return handle
+
+
 def _build(target: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     name = f"{REGISTRY}/cardan-{target}"
     dockerfile = CLIENT_DOCKERFILE if target == CLIENT else DOCKERFILE
     try:
@@ -138,7 +163,24 @@ def _files(path: Path) -> list[Path]:
 
 
 def _forget_old(folder: Path) -> None:
-    """Keep the builds that were used last."""
+    """Keep the builds that were used last, and those that somebody uses."""
     by_use = sorted(folder.iterdir(), key=lambda build: build.stat().st_mtime, reverse=True)
     for build in by_use[KEPT:]:
-        shutil.rmtree(build, ignore_errors=True)
+        if (lock := claim(build)) is not None:
+            shutil.rmtree(build, ignore_errors=True)
+            os.close(lock)
+
+
+def main() -> int:
+    """Build what is missing; 1 and a sentence where it cannot be done."""
+    try:
+        for target in (*TARGETS, CLIENT):
+            archive(target)
+    except ClusterError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

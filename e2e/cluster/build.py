@@ -166,7 +166,8 @@ def _tools() -> None:
         return
     go = golang.go()
     try:
-        for tool in missing:
+        for number, tool in enumerate(missing, 1):
+            say(f"{tool.name} {tool.version}, {number} of {len(missing)} ...")
             began = time.monotonic()
             _build(go, tool)
             say(f"{tool.name} {tool.version}: {time.monotonic() - began:.0f} s")

@@ -49,6 +49,7 @@ def build() -> None:
         into = folder / f"{name}.tar"
         if into.exists():
             continue
+        say(f"{name} image ...")
         began = time.monotonic()
         scratch = folder / "scratch"  # an interrupted build's is still there
         shutil.rmtree(scratch, ignore_errors=True)

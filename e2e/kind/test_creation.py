@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from e2e.cluster.errors import UnavailableError
+from e2e.cluster.paths import ROOT
 from e2e.kind import create, delete, exists, works
 
 if TYPE_CHECKING:
@@ -62,3 +64,23 @@ def test_a_docker_that_does_not_answer_is_none(tools: Path) -> None:
     (tools / "docker").write_text("#!/bin/sh\nexit 1\n")
     with pytest.raises(UnavailableError, match="docker that answers"):
         create()
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_no_test_runs_without_the_cluster_that_it_was_meant_for(
+    tmp_path: Path, status: int
+) -> None:
+    """What `make e2e-kind` does where `python -m e2e.kind up` ends with this status."""
+    program = f"#!/bin/sh\necho $0 $CARDAN_KUBECONFIG $@ >> {tmp_path}/said\n"
+    (tmp_path / "pytest").write_text(program)
+    (tmp_path / "python").write_text(
+        f'{program}case "$*" in "-m e2e.kind up") echo /its/config; exit {status};; esac\n'
+    )
+    for name in ("pytest", "python"):
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / ".ready").touch()
+    argv = ["make", "-C", str(ROOT), "e2e-kind", f"BIN={tmp_path}", f"READY={tmp_path}/.ready"]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert (done.returncode == 0) is (status == 0)
+    said = (tmp_path / "said").read_text()
+    assert (f"{tmp_path}/pytest /its/config e2e -m cluster" in said) is (status == 0)

@@ -12,6 +12,8 @@ import os
 import time
 from pathlib import Path
 
+from e2e.cluster.errors import UnavailableError
+
 TREE = Path("/sys/fs/cgroup")
 PREFIX = "cardan-"  # what bears it is ours to remove
 # On a node all that is no pod shares one group; here every process beside our pods is in the root
@@ -32,21 +34,42 @@ def root(name: str) -> str:
 
 
 def create(name: str) -> None:
-    """Make the cluster's group in every hierarchy."""
-    for hierarchy in _hierarchies():
-        group = hierarchy / root(name)[1:]
-        group.mkdir(exist_ok=True)
-        for file, unit in (("cpu.shares", 1024), ("cpu.weight", 100)):
-            if (group / file).exists():
-                (group / file).write_text(str(WEIGHT * unit))
-        controllers = hierarchy / "cgroup.controllers"
-        if controllers.exists():  # v2: a child has what its parent hands down
-            handed = " ".join(f"+{one}" for one in controllers.read_text().split())
-            for level in (hierarchy, group):
-                (level / "cgroup.subtree_control").write_text(handed)
-        elif hierarchy.name.startswith("cpuset"):  # v1: a new cpuset is empty and takes nobody
-            for file in ("cpuset.cpus", "cpuset.mems"):
-                (group / file).write_text((hierarchy / file).read_text())
+    """Make the cluster's group in every hierarchy.
+
+    Raises:
+        UnavailableError: the kernel refuses, as it does in many containers.
+    """
+    try:
+        for hierarchy in _hierarchies():
+            _create(hierarchy, hierarchy / root(name)[1:])
+    except OSError as error:  # read-only; or busy: v2 hands nothing down from where processes are
+        raise UnavailableError(
+            f"a whole cluster needs cgroups of its own ({error}): set CARDAN_KUBECONFIG, or in a "
+            "container have no process in the root of its cgroups"
+        ) from error
+
+
+def _create(hierarchy: Path, group: Path) -> None:
+    group.mkdir(exist_ok=True)
+    for file, unit in (("cpu.shares", 1024), ("cpu.weight", 100)):
+        if (group / file).exists():
+            (group / file).write_text(str(WEIGHT * unit))
+    controllers = hierarchy / "cgroup.controllers"
+    if controllers.exists():  # v2: a child has what its parent hands down
+        handed = " ".join(f"+{one}" for one in controllers.read_text().split())
+        for level in (hierarchy, group):
+            (level / "cgroup.subtree_control").write_text(handed)
+    elif hierarchy.name.startswith("cpuset"):  # v1: a new cpuset is empty and takes nobody
+        for file in ("cpuset.cpus", "cpuset.mems"):
+            (group / file).write_text((hierarchy / file).read_text())
+
+
+def names() -> set[str]:
+    """The clusters of which there are groups, whether or not they live."""
+    if not TREE.exists():
+        return set()
+    groups = (group for hierarchy in _hierarchies() for group in hierarchy.glob(f"{PREFIX}*"))
+    return {group.name.removeprefix(PREFIX) for group in groups}
 
 
 def remove(name: str, deadline_s: float = 5.0) -> None:

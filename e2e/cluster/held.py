@@ -105,6 +105,9 @@ def _sweep() -> None:
         if folder.is_dir() and _dead(folder):
             cgroups.remove(folder.name)
             shutil.rmtree(folder, ignore_errors=True)
+    if not os.geteuid():  # only root's clusters have groups, so only root knows which are left over
+        for name in cgroups.names() - {folder.name for folder in runs().iterdir()}:
+            cgroups.remove(name, deadline_s=0.0)  # busy when its cluster ended; if still, next time
 
 
 def _dead(folder: Path) -> bool:

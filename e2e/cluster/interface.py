@@ -2,7 +2,7 @@
 
 Three things stand behind it: an API server alone (`api`), a whole node (`full`), and a cluster that
 somebody else made and named (`given`, a kind cluster as a rule). What one of them cannot do raises
-`UnsupportedError`, and the test that asked for it is skipped.
+`UnsupportedError`, and the test that asked for it is skipped; with a cluster of our own it fails.
 """
 
 from __future__ import annotations

@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from e2e.cluster.errors import ClusterError
+from e2e.cluster.progress import say
 from e2e.cluster.versions import STAMP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import TextIO
 
 ROOT = Path(__file__).parents[2]
+# Somebody else may be building all from nothing over a slow line: 11 minutes on a good one.
+LOCK_DEADLINE_S = 3600.0
+# Who waits longer than this is told what for.
+PATIENCE_S = 2.0
 
 
 def cache_root() -> Path:
@@ -47,12 +54,37 @@ def runs() -> Path:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold this file's lock; the kernel lets go of it when the holder dies."""
+def locked(path: Path, deadline_s: float = LOCK_DEADLINE_S) -> Iterator[None]:
+    """Hold this file's lock; the kernel lets go of it when the holder dies.
+
+    Raises:
+        ClusterError: somebody holds it all the time.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        _lock(file, path, deadline_s)
         yield
+
+
+def _lock(file: TextIO, path: Path, deadline_s: float) -> None:
+    began = time.monotonic()
+    is_told = False
+    while not _locks(file):
+        waited_s = time.monotonic() - began
+        if waited_s > deadline_s:
+            raise ClusterError(f"another process held {path} for {deadline_s:.0f} s")
+        if waited_s > PATIENCE_S and not is_told:
+            say(f"waiting for another process, which holds {path}")
+            is_told = True
+        time.sleep(0.02)
+
+
+def _locks(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def claim(folder: Path) -> int | None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -117,13 +118,17 @@ with getattr(up, sys.argv[2])(sys.argv[1]) as cluster:
 """
 
 
-def start_owner(name: str, flavour: str = "api") -> subprocess.Popen[str]:
-    """A process that holds a cluster of its own, once it is up."""
+@contextmanager
+def start_owner(name: str, flavour: str = "api") -> Iterator[subprocess.Popen[str]]:
+    """A process that holds a cluster of its own, once it is up; whatever fails, it is ended."""
     argv = [sys.executable, "-c", OWNER, name, flavour]
-    owner = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert owner.stdout
-    assert owner.stdout.readline() == "up\n"
-    return owner
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as owner:
+        try:
+            assert owner.stdout
+            assert owner.stdout.readline() == "up\n"
+            yield owner
+        finally:
+            owner.kill()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])

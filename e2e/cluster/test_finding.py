@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.cluster import build, find, golang, held, up
-from e2e.cluster.errors import UnavailableError
-from e2e.cluster.paths import ROOT, cache
-from e2e.conftest import give_up
+from e2e.cluster import build, cgroups, find, golang, held, paths, up
+from e2e.cluster.errors import ClusterError, UnavailableError, UnsupportedError
+from e2e.cluster.given import VARIABLE
+from e2e.cluster.paths import ROOT, cache, locked
+from e2e.conftest import excused, give_up
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +68,39 @@ def test_a_missing_cluster_is_a_failure_where_one_is_required(
     monkeypatch.delenv("CARDAN_REQUIRE_CLUSTER")
     with pytest.raises(pytest.skip.Exception, match="nothing here"):
         give_up("nothing here")
+
+
+def test_only_a_given_cluster_is_excused_for_what_it_cannot_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(UnsupportedError), excused():
+        raise UnsupportedError("not here")
+    monkeypatch.setenv(VARIABLE, "/somewhere")
+    with pytest.raises(pytest.skip.Exception, match="not here"), excused():
+        raise UnsupportedError("not here")
+
+
+def test_who_waits_for_a_lock_is_told_so_and_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(paths, "PATIENCE_S", 0.0)
+    lock = tmp_path / "lock"
+    with locked(lock), pytest.raises(ClusterError, match=str(lock)), locked(lock, deadline_s=0.1):
+        pass
+    assert capsys.readouterr().err.count("waiting for another process") == 1
+    with locked(lock, deadline_s=0.1):
+        pass
+
+
+def test_a_kernel_that_refuses_cgroups_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroups, "TREE", tmp_path)
+    (tmp_path / "cgroup.controllers").write_text("cpu memory")
+    (tmp_path / "cgroup.subtree_control").mkdir()  # as little to be written as where it is busy
+    with pytest.raises(UnavailableError, match="CARDAN_KUBECONFIG"):
+        cgroups.create("any")
 
 
 def test_a_binary_of_another_version_is_not_trusted(own_cache: Path) -> None:

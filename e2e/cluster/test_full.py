@@ -194,7 +194,6 @@ def beside() -> Iterator[tuple[LocalCluster, subprocess.Popen[str]]]:
         assert line
         yield LocalCluster(line, Layout.read(folder)), owner
         line.let_go()
-        owner.kill()
 
 
 def test_the_api_server_may_hang_and_be_lost_and_come_back(
@@ -233,6 +232,16 @@ def test_nothing_stays_of_a_cluster_whose_owner_and_keeper_were_killed(
     held.sweep()
     assert not other.layout.folder.exists()
     assert not list(cgroups.TREE.glob(f"*{cgroups.root(other.name)}"))
+
+
+def test_groups_without_a_cluster_are_swept_and_those_with_one_are_not(cluster: Cluster) -> None:
+    if not isinstance(cluster, LocalCluster):
+        pytest.skip("a given cluster has no groups of ours")
+    left = f"left{os.getpid()}"
+    cgroups.create(left)
+    held.sweep()
+    assert left not in cgroups.names()
+    assert cluster.name in cgroups.names()
 
 
 def in_network(network: Path) -> list[str]:

@@ -139,4 +139,4 @@ def test_a_cluster_without_pools_is_told_as_such(
         *("--ignore-not-found", "--timeout=30s"),
     )
     front = gateway("--discovery-kubernetes-name", "llama", kind="inference_pool")
-    until(lambda: "404 for /apis/inference.networking" in front.readiness(), "the reason")
+    until(lambda: "not-found" in front.readiness(), "the reason")

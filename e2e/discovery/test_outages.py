@@ -111,7 +111,7 @@ def test_an_api_server_that_takes_connections_and_is_silent_fails_no_request(
     try:
         with Load(front.child.url, CLIENTS) as load:
             late = gateway()
-            until(lambda: "no connection within" in late.readiness(), "the reason", 20.0)
+            until(lambda: "unreachable" in late.readiness(), "the reason", 20.0)
             assert not late.ready
             until(lambda: age_s(front) > OUTAGE_S, "the silence to be told", OUTAGE_S + 10.0)
             if OUTAGE_S > STALL_S:
@@ -196,7 +196,7 @@ def test_a_gateway_starts_without_an_api_server_and_says_what_it_waits_for(
     pods.create("a", engine())
     api.stop("api-server")
     front = gateway()
-    until(lambda: "Connection refused" in front.readiness(), "the reason")
+    until(lambda: "unreachable" in front.readiness(), "the reason")
     assert not front.ready
     api.start("api-server")
     front.serves("a", within_s=20.0)

@@ -152,7 +152,8 @@ def test_a_gateway_works_with_the_rights_of_the_chart_and_with_none_less(
 
     chart.apply(api, place.rendered.without(rule, "list"))
     front = starts(place.rendered)
-    until(lambda: f'cannot list resource \\"{resource}\\"' in front.readiness(), "the reason")
+    until(lambda: "forbidden" in front.readiness(), "the reason")
+    until(lambda: f'cannot list resource \\"{resource}\\"' in front.child.output(), "more of it")
     assert front.states() == {}
     assert front.metrics()['cardan_discovery_errors_total{reason="forbidden"}'] >= 1
 

@@ -283,8 +283,10 @@ async def test_an_equal_configuration_changes_nothing(bench: Bench) -> None:
 async def test_until_the_first_list_it_says_what_is_waited_for(bench: Bench) -> None:
     await bench.kube.stop()
     discovery = bench.run(bench.pods())
-    await until(lambda: "refused" in discovery.waits_for(), "the reason")
-    assert discovery.waits_for().startswith("no list of endpoints from the Kubernetes API: ")
+    nobody = "no list of endpoints from the Kubernetes API: "
+    assert discovery.waits_for() == nobody + "it has not answered yet"
+    await until(lambda: "unreachable" in discovery.waits_for(), "the reason")
+    assert discovery.waits_for() == nobody + "unreachable; the log says more", "no host, no account"
     assert discovery.connected() == 0
     assert discovery.silence_s() is None
     await bench.kube.start()

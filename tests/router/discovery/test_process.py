@@ -54,7 +54,8 @@ def test_it_starts_without_an_api_server_says_why_it_is_not_ready_and_ends_at_on
     nowhere.port = 9  # discard: nobody listens there
     argv = options(nowhere.kubeconfig(tmp_path), "--workers", workers)
     gateway = procs.start("router", *argv, "--endpoint", "http://127.0.0.1:1")
-    until(lambda: "Connection refused" in readiness(gateway.url)[1], "the reason")
+    until(lambda: "unreachable" in readiness(gateway.url)[1], "the reason")
+    assert "Connection refused" in gateway.output()
     assert readiness(gateway.url)[0] == 503
     began = time.monotonic()
     assert gateway.terminate() == 0

@@ -87,12 +87,16 @@ class KubernetesDiscovery:
             self._report((), frozenset())
 
     def waits_for(self) -> str:
-        """Why there has been no list yet; empty if there has, or none is wanted."""
+        """Why there has been no list yet; empty if there has, or none is wanted.
+
+        One word, for anybody may ask: hosts and accounts, and what the API says, are in the log.
+        """
         if self._config is None or self._listed:
             return ""
-        troubles = [link.trouble for link in (self._source.links if self._source else ())]
-        trouble = next(filter(None, troubles), "it has not answered yet")
-        return f"no list of endpoints from the Kubernetes API: {trouble}"
+        faults = [link.fault for link in (self._source.links if self._source else ())]
+        fault = next(filter(None, faults), "")
+        why = f"{fault}; the log says more" if fault else "it has not answered yet"
+        return f"no list of endpoints from the Kubernetes API: {why}"
 
     def connected(self) -> float | None:
         """1 while the API answers, else 0; None where it is not asked."""

@@ -11,6 +11,7 @@ from cardan_router.telemetry import metrics
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cardan_router.discovery.kubernetes.reflector import Fault
     from cardan_router.telemetry.registry import Registry
 
 news = logging.getLogger(NEWS)
@@ -51,6 +52,7 @@ class Link:
         self.meter = meter
         self.connected = False
         self.trouble = ""
+        self.fault = ""
         self.last_word_at: float | None = None
         self._lost_at: float | None = None
         self._lost_by_watch = False
@@ -65,9 +67,9 @@ class Link:
         elif watching or not self._lost_by_watch:
             news.info("%s: the API answers again after %.1f s", self.what, now - self._lost_at)
             self.connected = True
-            self._lost_at, self.trouble = None, ""
+            self._lost_at, self.trouble, self.fault = None, "", ""
 
-    def lost(self, trouble: str, *, watching: bool) -> None:
+    def lost(self, fault: Fault, trouble: str, *, watching: bool) -> None:
         """It does not answer, or refuses; said once for each outage and reason."""
         if self._lost_at is None:
             self._lost_at = self.meter.clock()
@@ -75,4 +77,5 @@ class Link:
         if trouble not in self._said:
             news.warning("%s: %s; what is known stays in force", self.what, trouble)
             self._said.add(trouble)
-        self.connected, self.trouble, self._lost_by_watch = False, trouble, watching
+        self.connected, self._lost_by_watch = False, watching
+        self.trouble, self.fault = trouble, fault.value

@@ -153,5 +153,5 @@ class Watcher(Generic[T]):
             fault = Fault.STALLED
         self.link.meter.error(fault.value)
         if not self._open and fault is not Fault.EXPIRED:
-            self.link.lost(words, watching=watching)
+            self.link.lost(fault, words, watching=watching)
         self.reflector.failed(fault, self.link.meter.clock(), retry_after_s)

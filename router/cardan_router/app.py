@@ -223,15 +223,15 @@ class App:
         grace_s, linger_s = self.config.shutdown.grace_s, self.config.shutdown.linger_s
         if linger_s and self._lingers:
             log.info("leaving: serving on for %g s, and telling clients to go elsewhere", linger_s)
-            if not await self.doors.linger(linger_s, grace_s):
-                grace_s = 0.0  # it is used up
-        log.info("stopping: %d requests may finish within %g s", len(self.gateway.flights), grace_s)
+            grace_s = await self.doors.linger(linger_s, grace_s)
+        running = len(self.gateway.flights)
+        log.info("stopping: %d requests may finish within %.3g s", running, grace_s)
         self.gateway.draining = True
         finished, _ = await asyncio.gather(
             self.gateway.shutdown(grace_s), self.doors.close(grace_s)
         )
         if not finished:
-            log.warning("requests were still running after %g s and have been cut", grace_s)
+            log.warning("requests that had not ended within the grace have been cut")
         if self._sharing is not None:
             self._sharing.publish()
         await self.supervisor.close()

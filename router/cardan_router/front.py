@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 # How soon gRPC's health service learns what /readyz says.
 FOLLOW_S = 0.1
+# Doors close this much later than the gateway cuts what still runs, so that clients are told what
+# has happened; who reads gets it within a few steps of the loop.
+LAST_WORDS_S = 0.5
 
 
 class FrontDoors:
@@ -55,6 +58,7 @@ class FrontDoors:
         self.http = HttpServer(gateway, routes, config.http)
         self.admin = HttpServer(gateway, (*health, *own), config.http) if config.admin else None
         self.grpc: GrpcServer | None = None
+        self._grpc_stop: list[asyncio.Task[None]] = []
 
     @property
     def connections(self) -> int:
@@ -101,33 +105,36 @@ class FrontDoors:
             if self._certificates is not None:
                 self._certificates.replace(read_pair(tls))
 
-    async def linger(self, linger_s: float, grace_s: float) -> bool:
-        """Serve on for `linger_s`, and until all clients have gone; False after `grace_s` more.
+    async def linger(self, linger_s: float, grace_s: float) -> float:
+        """Serve on for `linger_s`, and until all clients have gone, for `grace_s` more at most.
 
         Every answer says that its connection ends. gRPC has a word for that which needs no answer
-        (GOAWAY): its clients are told after `linger_s`, when nobody is sent here any more.
+        (GOAWAY): its clients are told after `linger_s`, when nobody is sent here any more. Returns
+        what is left of `grace_s`.
         """
         self.http.draining = True
         await asyncio.sleep(linger_s)
-        stops = [self.http.emptied(linger_s)]
-        if self.grpc is not None:
-            stops.append(self.grpc.stop(grace_s))
-            self.grpc = None
-        try:
-            async with asyncio.timeout(grace_s):
-                await asyncio.gather(*stops)
-        except TimeoutError:
-            return False
-        return True
+        loop = asyncio.get_running_loop()
+        until = loop.time() + grace_s
+        emptied = loop.create_task(self.http.emptied(linger_s))
+        await asyncio.wait({emptied, *self._stop_grpc(grace_s)}, timeout=grace_s)
+        emptied.cancel()
+        return max(0.0, until - loop.time())
 
     async def close(self, grace_s: float) -> None:
         """Let what runs finish within `grace_s`, then close all listeners."""
-        stops = [self.http.drain(grace_s)]
-        if self.grpc is not None:
-            stops.append(self.grpc.stop(grace_s))
-        await asyncio.gather(*stops)
+        stops = self._stop_grpc(grace_s)
+        await asyncio.gather(self.http.drain(grace_s + LAST_WORDS_S), *stops)
         if self.admin is not None:
             await self.admin.close()
+
+    def _stop_grpc(self, grace_s: float) -> list[asyncio.Task[None]]:
+        """Begin to stop gRPC, if that has not begun; what is to be waited for then."""
+        if self.grpc is not None:
+            stop = self.grpc.stop(grace_s + LAST_WORDS_S)
+            self._grpc_stop = [asyncio.get_running_loop().create_task(stop)]
+            self.grpc = None
+        return self._grpc_stop
 
     async def _listen(self, server: HttpServer, field: str, tls: ssl.SSLContext | None) -> None:
         address = self._address(field)

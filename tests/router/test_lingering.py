@@ -4,6 +4,7 @@ HTTP or gRPC, and told to go elsewhere, and the process ends when all have gone.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import signal
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from cardan_router.pb.cardan.v1 import inference_pb2, inference_pb2_grpc
+from cardan_router.pb.cardan.v1 import inference_pb2, inference_pb2_grpc, prompt_pb2
 
 from tests.system.processes import Child, Processes, processes, status_of, until
 
@@ -32,7 +33,7 @@ def procs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
 
 
 def started(procs: Processes, *options: str) -> Child:
-    """A gateway that lingers, in front of one engine."""
+    """A gateway that lingers for 4 s if `options` do not say otherwise, in front of one engine."""
     engines = procs.engines(1, "--model", MODEL, "--time-scale", "0.2")
     return procs.router(engines, "--set", "shutdown.linger_s=4", *options)
 
@@ -77,3 +78,49 @@ def test_an_interrupt_does_not_linger(procs: Processes) -> None:
     router = started(procs, "--set", "shutdown.linger_s=600")
     router.process.send_signal(signal.SIGINT)
     assert router.process.wait(20) == 0
+
+
+def outcomes(router: Child) -> list[str]:
+    """What the access log says of all requests."""
+    lines = [line for line in router.output().splitlines() if line.startswith('{"')]
+    return [entry["outcome"] for entry in map(json.loads, lines)]
+
+
+# Thirty seconds of an answer.
+LONG = 20_000
+SOON = ("--set", "shutdown.linger_s=0.3", "--set", "shutdown.grace_s=0.7")
+
+
+def test_a_stream_that_outlives_linger_and_grace_is_told_so_and_booked_as_cut(
+    procs: Processes,
+) -> None:
+    router = started(procs, *SOON)
+    body = json.dumps({"model": MODEL, "prompt": "x", "max_tokens": LONG, "stream": True})
+    with contextlib.closing(connection(router)) as client:
+        client.request("POST", "/v1/completions", body, {"content-type": "application/json"})
+        answer = client.getresponse()
+        answer.readline()
+        router.process.send_signal(signal.SIGTERM)
+        told = answer.read()  # to the end of a whole answer, or it raises
+    assert b"shutting_down" in told.splitlines()[-2]
+    assert router.process.wait(20) == 0
+    assert outcomes(router) == ["cut"]
+    assert "have been cut" in router.output()
+
+
+def test_a_call_by_grpc_that_outlives_them_too(procs: Processes) -> None:
+    router = started(procs, *SOON, "--grpc", "127.0.0.1:0")
+    with grpc.insecure_channel(router.grpc_target) as channel:
+        inference = inference_pb2_grpc.InferenceStub(channel)
+        sampling = prompt_pb2.Sampling(max_tokens=LONG)
+        request = inference_pb2.GenerateRequest(model=MODEL, text="x", sampling=sampling)
+        call = inference.Generate(request, timeout=30)
+        next(iter(call))
+        router.process.send_signal(signal.SIGTERM)
+        with pytest.raises(grpc.RpcError) as raised:
+            list(call)
+    assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "shutting down" in str(raised.value.details())
+    assert router.process.wait(20) == 0
+    assert outcomes(router) == ["cut"]
+    assert "have been cut" in router.output()

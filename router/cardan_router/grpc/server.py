@@ -110,9 +110,11 @@ class GrpcServer:
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, let those that run end within `grace_s` seconds, cancel the rest."""
         self._health.stop()
-        await self._server.stop(grace_s)
-        self._routing.stop()
-        self._inference.stop()
+        try:
+            await self._server.stop(grace_s)
+        finally:
+            self._routing.stop()
+            self._inference.stop()
 
 
 def _configuration(pair: Pair) -> grpc.ServerCertificateConfiguration:

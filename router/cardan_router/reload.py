@@ -48,30 +48,47 @@ class Reloader:
 
     def __init__(self, app: App, invocation: Invocation, config: Config) -> None:
         self.ok = True
+        self._complaint = ""
         self._app = app
         self._invocation = invocation
         self._watch = FileWatch(files_of(config, invocation.config_path))
 
     def reload(self) -> None:
         """Read the configuration, keys and certificates again; what runs goes on."""
+        self._complaint = ""
+        self._try()
+
+    async def watch(self) -> None:
+        """Reload when files have changed, where that is asked for, for ever.
+
+        One that fails is tried again at every look: what it waits for may be a file that is not
+        among those in force, and that nobody watches yet.
+        """
+        while True:
+            poll_s = self._app.config.reload.poll_s
+            await asyncio.sleep(poll_s or ASLEEP_S)
+            if not poll_s:
+                continue
+            if self._watch.changed():
+                self.reload()
+            elif not self.ok and self._watch.settled:
+                self._try()
+
+    def _try(self) -> None:
         count = self._app.count(metrics.RELOADS)
         try:
             self._take(self._invocation.load())
         except (CardanError, OSError) as error:
             self.ok = False
-            count("failed")
-            log.error("reload: %s; the last good configuration stays in force", error)  # noqa: TRY400
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                count("failed")
+                log.error(  # noqa: TRY400
+                    "reload: %s; the last good configuration stays in force", error
+                )
             return
         self.ok = True
         count("ok")
-
-    async def watch(self) -> None:
-        """Reload when files have changed, where that is asked for, for ever."""
-        while True:
-            poll_s = self._app.config.reload.poll_s
-            await asyncio.sleep(poll_s or ASLEEP_S)
-            if poll_s and self._watch.changed():
-                self.reload()
 
     def _take(self, wanted: Config) -> None:
         """Check all of it, then change all of it."""

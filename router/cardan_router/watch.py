@@ -17,14 +17,22 @@ if TYPE_CHECKING:
 
 # Modification time, size and inode of each file, links followed; None where there is none.
 _Stamps = dict[Path, "tuple[int, int, int] | None"]
+# For so many looks that find nothing new a file that is gone is about to be replaced. No tool that
+# replaces one takes as long; after that, the others' changes count without it.
+WAIT_LOOKS = 3
 
 
 class FileWatch:
-    """A set of files as they were when it was made, or when it last said they changed."""
+    """A set of files as they were when it was made, or when it last said they changed.
+
+    `settled` says whether the last look found them as the look before did.
+    """
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._known: _Stamps = {path: _stamp(path) for path in paths}
         self._seen = self._known
+        self._waited = 0
+        self.settled = True
 
     def renew(self, paths: Iterable[Path]) -> None:
         """Watch these from now on; those known already as they were known.
@@ -37,13 +45,19 @@ class FileWatch:
     def changed(self) -> bool:
         """True once for each change, at the first look that finds it as the look before did.
 
-        A file that is missing is about to be replaced: that is waited for.
+        A file that went missing is about to be replaced: that is waited for, but not for long.
         """
         now: _Stamps = {path: _stamp(path) for path in self._known}
-        settled = now == self._seen
+        self.settled = now == self._seen
         self._seen = now
-        if now == self._known or not settled or None in now.values():
+        if now == self._known or not self.settled:
+            self._waited = 0
             return False
+        if any(now[path] is None and stamp for path, stamp in self._known.items()):
+            self._waited += 1
+            if self._waited < WAIT_LOOKS:
+                return False
+        self._waited = 0
         self._known = now
         return True
 

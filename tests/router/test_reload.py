@@ -76,6 +76,20 @@ def test_a_missing_file_is_waited_for(tmp_path: Path) -> None:
     assert [watch.changed() for _ in range(3)] == [False, True, False]
 
 
+def test_a_file_that_has_gone_for_good_hides_no_other_change(tmp_path: Path) -> None:
+    file, other = tmp_path / "keys", tmp_path / "config"
+    file.write_text("one")
+    other.write_text("api_keys: keys")
+    watch = FileWatch([other, file])
+    file.unlink()
+    other.write_text("")
+    assert [watch.changed() for _ in range(6)].count(True) == 1
+    other.write_text("policy: dualmap")
+    assert [watch.changed() for _ in range(3)] == [False, True, False]
+    file.write_text("it is back")
+    assert [watch.changed() for _ in range(3)] == [False, True, False]
+
+
 def test_a_change_between_the_look_and_the_reload_is_seen_at_the_next(tmp_path: Path) -> None:
     file, other = tmp_path / "a", tmp_path / "b"
     file.write_text("1")
@@ -146,3 +160,24 @@ def test_a_gateway_takes_a_swapped_config_map_and_keeps_the_old_one_when_it_is_w
     until(lambda: router.output().count("reload: done") == 2, "the next reload")
     assert ask(router.url)["reason"] == "policy"
     assert metric(router.url, r'cardan_config_reloads_total\{result="ok"\}') == 2
+
+
+@pytest.mark.slow
+def test_a_file_that_comes_later_than_its_mention_is_taken_when_it_comes(
+    procs: Processes, engines: list[str], tmp_path: Path
+) -> None:
+    file, listed = tmp_path / "config", tmp_path / "listed"
+
+    def put(**more: Any) -> None:
+        file.write_text(yaml.safe_dump({"reload": {"poll_s": 0.05}, **more}))
+
+    put(endpoints=engines)
+    router = procs.router([], "--config", str(file))
+    put(discovery={"file": str(listed)})
+    until(lambda: f"{listed}: No such file" in router.output(), "the complaint")
+    until(lambda: metric(router.url, "cardan_config_last_reload_success") == 0, "the metric")
+    listed.write_text(yaml.safe_dump(engines[:1]))
+    until(lambda: "reload: done" in router.output(), "the reload")
+    assert metric(router.url, "cardan_config_last_reload_success") == 1
+    assert router.output().count("No such file") == 1
+    assert metric(router.url, r'cardan_config_reloads_total\{result="failed"\}') == 1

@@ -26,7 +26,7 @@ _REQUIREMENT: Final = (
     rf"|{_KEY}\s+(in|notin)\s+\(\s*{_VALUE}(\s*,\s*{_VALUE})*\s*\)"
     rf"|!?{_KEY})\s*"
 )
-_SELECTOR: Final = re.compile(rf"{_REQUIREMENT}(,{_REQUIREMENT})*", re.ASCII)
+SELECTOR: Final = re.compile(rf"{_REQUIREMENT}(,{_REQUIREMENT})*", re.ASCII)
 ALL_NAMESPACES: Final = "*"
 
 
@@ -59,7 +59,7 @@ class PodsConfig(_Kind, frozen=True, tag_field="kind", tag="pods"):
 
     def __post_init__(self) -> None:
         self.check_namespace(all_allowed=True)
-        if not _SELECTOR.fullmatch(self.selector):
+        if not SELECTOR.fullmatch(self.selector):
             raise ValueError(f"selector: {self.selector!r} is not a label selector")
         if not self.ports:
             raise ValueError("ports: at least one is needed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -42,7 +43,7 @@ def run(*argv: str, values: Values | None = None) -> subprocess.CompletedProcess
     """`helm ARGV… --values -`."""
     return subprocess.run(
         [binary(), *argv, "--values", "-"],
-        input=yaml.safe_dump(values or {}),
+        input=json.dumps(values or {}),
         capture_output=True,
         text=True,
         timeout=60,
@@ -50,16 +51,31 @@ def run(*argv: str, values: Values | None = None) -> subprocess.CompletedProcess
     )
 
 
-def manifest(values: Values | None = None, *, release: str = RELEASE) -> str:
+def manifest(
+    values: Values | None = None, *, release: str = RELEASE, namespace: str = NAMESPACE
+) -> str:
     """What would be installed, as YAML, the test's pod included."""
-    ended = run("template", release, str(CHART), "--namespace", NAMESPACE, values=values)
+    ended = run("template", release, str(CHART), "--namespace", namespace, values=values)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
 
-def render(values: Values | None = None, *, release: str = RELEASE) -> list[Object]:
+def render(
+    values: Values | None = None, *, release: str = RELEASE, namespace: str = NAMESPACE
+) -> list[Object]:
     """What would be installed, object by object."""
-    return [found for found in yaml.safe_load_all(manifest(values, release=release)) if found]
+    text = manifest(values, release=release, namespace=namespace)
+    return [found for found in yaml.safe_load_all(text) if found]
+
+
+def notes(values: Values | None = None) -> str:
+    """What Helm says after an installation."""
+    ended = run(
+        *("install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--dry-run=client"),
+        values=values,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.partition("NOTES:")[2]
 
 
 def refusal(values: Values) -> str:

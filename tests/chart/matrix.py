@@ -34,6 +34,7 @@ VALUE_SETS: Final[dict[str, Values]] = {
     "pods by a named port in another namespace": nested(
         "discovery.kubernetes", {"selector": "app=vllm", "ports": ["http"], "namespace": "models"}
     ),
+    "pods of its own namespace by name": nested("discovery.kubernetes.namespace", "llm"),
     "pods of all namespaces": nested("discovery.kubernetes", {"namespace": "*"}),
     "a service": nested("discovery.kubernetes", {"kind": "service", "name": "vllm", "ports": []}),
     "a service's port elsewhere": nested(
@@ -178,7 +179,57 @@ VALUE_SETS: Final[dict[str, Values]] = {
             "engines": [{"podSelector": {"matchLabels": {"app": "vllm"}}}],
         },
     },
-    "open network policies": nested("networkPolicy", {"enabled": True, "egress": True}),
+    "open network policies": {
+        "engines": {"simulated": {"enabled": True}},
+        "networkPolicy": {"enabled": True, "egress": True},
+    },
+    "network policies for other ports": {
+        "discovery": {"kubernetes": {"ports": [8100, 8101]}},
+        "networkPolicy": {"enabled": True, "egress": True, "apiServerPorts": [16443]},
+    },
+    "network policies with the engines' ports named": {
+        "discovery": {"kubernetes": {"ports": ["http"]}},
+        "networkPolicy": {"enabled": True, "egress": True, "enginePorts": [8200]},
+    },
+    "users chosen by the cluster": nested(
+        "podSecurity", {"runAsUser": None, "runAsGroup": None, "fsGroup": None}
+    ),
+    "another user": {
+        "podSecurity": {"runAsUser": 1000660000, "runAsGroup": 0, "fsGroup": 1000660000},
+        "engines": {"simulated": {"enabled": True}},
+    },
+    "labels that all could have set": {
+        "commonLabels": {"team": "ml", "version": "1e5"},
+        "router": {
+            "podLabels": {"team": "gateways"},
+            "podAnnotations": {"prometheus.io/scrape": "false"},
+        },
+        "engines": {"simulated": {"enabled": True, "podLabels": {"team": "engines"}}},
+        "monitoring": {
+            "podMonitor": {"enabled": True, "labels": {"team": "watchers"}},
+            "prometheusRule": {"enabled": True, "labels": {"team": "watchers"}},
+            "dashboards": {"enabled": True, "labels": {"team": "watchers"}},
+        },
+    },
+    "words that YAML would read otherwise": {
+        "nameOverride": "123",
+        "fullnameOverride": "null",
+        "commonLabels": {"a": "1e5", "b": "yes"},
+        "image": {"pullSecrets": ["0777"]},
+        "router": {
+            "apiKeys": {"existingSecret": "1e5", "key": "1"},
+            "engineKey": {"existingSecret": "123", "key": "0x1"},
+            "tls": {"existingSecret": "true"},
+            "priorityClassName": "1e9",
+            "service": {"type": "LoadBalancer", "loadBalancerClass": "1e3"},
+        },
+        "test": {"apiKeySecret": "456"},
+        "rbac": {"serviceAccount": {"name": "1e1"}},
+        "discovery": {"file": {"configMap": "789", "key": "12"}},
+        "engines": {
+            "simulated": {"enabled": True, "servedModelName": "a: b", "extraArgs": ["--seed", "7"]}
+        },
+    },
     "more objects": {
         "extraObjects": [
             {

@@ -25,6 +25,7 @@ POOL = {
 GOLDEN: dict[str, tuple[str, str | None, list[Any]]] = {
     "as it is": ("Role", NAMESPACE, [PODS]),
     "pods by a named port in another namespace": ("Role", "models", [PODS]),
+    "pods of its own namespace by name": ("Role", NAMESPACE, [PODS]),
     "pods of all namespaces": ("ClusterRole", None, [PODS]),
     "a service": ("Role", NAMESPACE, [SLICES]),
     "a service's port elsewhere": ("Role", "models", [SLICES]),
@@ -62,7 +63,8 @@ def test_who_asks_nothing_of_the_api_server_may_ask_nothing(name: str) -> None:
 def test_no_other_value_changes_the_rights() -> None:
     usual = rights(render({}))
     others = [name for name in VALUE_SETS if "discovery" not in VALUE_SETS[name]]
-    for name in set(others) - set(NONE) - {"other names", "scheduling"}:
+    named = {name for name in others if {"commonLabels", "nameOverride"} & set(VALUE_SETS[name])}
+    for name in set(others) - set(NONE) - named:
         assert rights(render(VALUE_SETS[name])) == usual, name
 
 
@@ -74,3 +76,20 @@ def test_two_releases_that_watch_everything_do_not_share_a_cluster_role() -> Non
         for found in of_kind(render(everything, release=release), "ClusterRole")
     }
     assert names == {f"{NAMESPACE}:cardan-router", f"{NAMESPACE}:other-cardan-router"}
+
+
+def test_releases_of_one_name_in_two_namespaces_can_watch_the_same_third_one() -> None:
+    elsewhere = VALUE_SETS["pods by a named port in another namespace"]
+    names = [
+        (found["kind"], found["metadata"]["namespace"], found["metadata"]["name"])
+        for namespace in ("team-a", "team-b")
+        for found in rights(render(elsewhere, namespace=namespace))
+    ]
+    assert len(names) == len(set(names)) == 4
+    assert {namespace for _, namespace, _ in names} == {"models"}
+
+
+def test_at_home_a_role_keeps_the_name_that_it_has_always_had() -> None:
+    for name in ("as it is", "pods of its own namespace by name"):
+        role, binding = rights(render(VALUE_SETS[name]))
+        assert (role["metadata"]["name"], binding["metadata"]["name"]) == ("cardan-router",) * 2

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding"}
 # What Kubernetes waits beyond the gateway's own grace: its workers are killed after five seconds.
 LAST_WORDS_S = 10
+# A node that stalls all gateways for so long does not empty their Service.
+STALL_S = 12
 
 
 @functools.cache
@@ -129,7 +131,10 @@ def test_pods_are_hardened(name: str) -> None:
     for pod in pods(rendered(name)):
         spec = pod["spec"]
         assert restricted(spec) == []
-        assert spec["securityContext"]["runAsUser"] == 65532
+        context = spec["securityContext"]
+        given = VALUE_SETS[name].get("podSecurity", {})
+        for field in ("runAsUser", "runAsGroup", "fsGroup"):
+            assert context.get(field) == given.get(field, 65532)
         assert spec["enableServiceLinks"] is False
         for container in spec["containers"]:
             assert container["securityContext"]["readOnlyRootFilesystem"] is True
@@ -217,7 +222,9 @@ def test_there_is_time_to_leave(name: str) -> None:
     assert "lifecycle" not in container  # the gateway lingers itself
     probes = {"startupProbe", "readinessProbe", "livenessProbe"}
     assert {container[probe]["httpGet"]["port"] for probe in probes} == {"metrics"}
-    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    ready = container["readinessProbe"]
+    assert ready["httpGet"]["path"] == "/readyz"
+    assert ready["periodSeconds"] * ready["failureThreshold"] >= STALL_S
 
 
 @every_set
@@ -274,6 +281,40 @@ def test_only_what_a_restart_alone_can_change_rolls_the_gateways() -> None:
         assert template(fixed) != before, fixed
 
 
+def test_where_nothing_is_read_again_every_change_rolls_the_gateways() -> None:
+    def template(more: Any, **router: object) -> object:
+        return gateway(render({"config": more, "router": router}))
+
+    for never in ({"reload": {"poll_s": 0}}, {"reload": None}):
+        before = template(never)
+        assert before != template({})
+        assert template({**never, "slo": {"ttft_ms": 1}}) != before
+        one, other = (
+            template(never, apiKeys={"hashed": [f"alice:{digit * 64}"]}) for digit in "ab"
+        )
+        assert one != other
+
+
+def test_a_changed_key_of_the_engines_rolls_the_simulated_ones() -> None:
+    def template(key: str) -> object:
+        simulated = nested("engines.simulated.enabled", True)
+        objects = render({**simulated, "router": {"engineKey": {"value": key}}})
+        return the(objects, "Deployment", "engine")["spec"]["template"]
+
+    assert template("sk-a") != template("sk-b")
+    assert "sk-a" not in str(template("sk-a"))
+
+
+def test_the_autoscaler_measures_cores_that_workers_can_use_whatever_is_requested() -> None:
+    def target(**config: int) -> object:
+        values = {"router": {"autoscaling": {"enabled": True}}, "config": config}
+        (metric,) = the(render(values), "HorizontalPodAutoscaler")["spec"]["metrics"]
+        return metric["resource"]["target"]
+
+    assert target() == {"type": "AverageValue", "averageValue": "700m"}
+    assert target(workers=4) == {"type": "AverageValue", "averageValue": "2800m"}
+
+
 def test_images_come_from_the_registry_by_digest_before_tag() -> None:
     def images(name: str) -> set[str]:
         return {
@@ -315,9 +356,31 @@ def test_network_policies_name_ports_that_exist_and_let_the_test_in() -> None:
     assert monitoring["from"] == [{"podSelector": {"matchLabels": {"app": "prometheus"}}}]
     gateways = engine["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
     assert gateways.items() <= gateway(objects)["metadata"]["labels"].items()
-    opened = the(rendered("open network policies"), "NetworkPolicy", "router")["spec"]
-    assert "from" not in opened["ingress"][0]
-    assert [port["port"] for port in opened["egress"][-1]["ports"]] == [8000]
+
+
+def test_an_empty_list_of_who_may_read_metrics_means_everybody() -> None:
+    objects = rendered("open network policies")
+    router, engine = (the(objects, "NetworkPolicy", part)["spec"] for part in ("router", "engine"))
+    assert not any("from" in rule for rule in router["ingress"])
+    gateways, anybody = engine["ingress"]
+    assert "from" in gateways
+    assert anybody == {"ports": [{"port": "http", "protocol": "TCP"}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "engines", "api"),
+    [
+        ("open network policies", [8000], [443, 6443]),
+        ("network policies for other ports", [8100, 8101], [16443]),
+        ("network policies with the engines' ports named", [8200], [443, 6443]),
+    ],
+)
+def test_a_gateway_may_reach_the_engines_where_it_looks_for_them(
+    name: str, engines: list[int], api: list[int]
+) -> None:
+    egress = the(rendered(name), "NetworkPolicy", "router")["spec"]["egress"]
+    _, to_api, to_engines = ([port["port"] for port in rule["ports"]] for rule in egress)
+    assert (to_api, to_engines) == (api, engines)
 
 
 def test_extra_objects_are_templates() -> None:

@@ -14,8 +14,9 @@ from typing import Any, Final
 import msgspec
 from cardan.policies import policy_names
 from cardan_router.config import Config
+from cardan_router.discovery_config import SELECTOR
 
-from tools.chart.values import Values
+from tools.chart.values import NAME, Values
 
 Schema = dict[str, Any]
 
@@ -23,6 +24,11 @@ Schema = dict[str, Any]
 SET_BY_THE_CHART: Final = ("listen", "grpc", "admin", "discovery", "api_keys", "tls")
 # Belongs into a Secret: `router.engineKey`.
 NOT_IN_A_CONFIG_MAP: Final = ("api_key", "api_key_file")
+# Labels of pods that the chart sets itself: Deployments, Services and gateways know pods by them.
+TAKEN_LABELS: Final = (
+    *(f"app.kubernetes.io/{word}" for word in ("name", "instance", "component")),
+    "cardan.dev/engine",
+)
 
 
 def values_schema() -> str:
@@ -42,6 +48,8 @@ def values_schema() -> str:
     root["properties"]["global"] = {"type": "object"}
     root["required"].append("config")
     _conditions(definitions)
+    for struct, field in ((root, "commonLabels"), *_pod_labels(definitions)):
+        struct["properties"][field]["properties"] = dict.fromkeys(TAKEN_LABELS, False)
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Values", **root}
     return _dump({**schema, "$defs": _used(schema, definitions)})
 
@@ -87,16 +95,25 @@ def _url_or(other: Schema) -> Schema:
     return {**_if({"type": "string"}, {"pattern": "^https?://"}), "else": other}
 
 
+def _pod_labels(definitions: dict[str, Schema]) -> list[tuple[Schema, str]]:
+    return [(definitions[name], "podLabels") for name in ("Router", "SimulatedEngines")]
+
+
 def _conditions(definitions: dict[str, Schema]) -> None:
     """What a kind of discovery needs."""
     needs: dict[str, Schema] = {
         "pods": {
             "properties": {
-                "selector": {"minLength": 1},
+                "selector": {"minLength": 1, "pattern": f"^({SELECTOR.pattern})$"},
                 "ports": {"minItems": 1},
             }
         },
-        "service": {"properties": {"name": {"minLength": 1}, "namespace": {"not": _STAR}}},
+        "service": {
+            "properties": {
+                "name": {"minLength": 1, "maxLength": 63, "pattern": f"^{NAME}$"},
+                "namespace": {"not": _STAR},
+            }
+        },
         "inference_pool": {"properties": {"name": {"minLength": 1}, "namespace": {"not": _STAR}}},
     }
     definitions["KubernetesDiscovery"]["allOf"] = [

@@ -2,8 +2,8 @@
 
 Defaults and explanations are in values.yaml, where a person reads them; here are kinds and bounds.
 Every field is required, because values.yaml gives all of them: what is missing, somebody has set to
-null. What Kubernetes defines itself (resources, affinity) is any mapping here; the API server looks
-at it.
+null, which only fields that default to None here may be. What Kubernetes defines itself (resources,
+affinity) is any mapping here; the API server looks at it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ NAME = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 ObjectName = Annotated[str, Meta(pattern=rf"^({NAME}(\.{NAME})*)?$", max_length=253)]
 LabelName = Annotated[str, Meta(pattern=rf"^({NAME})?$", max_length=63)]
 DataKey = Annotated[str, Meta(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
-PortName = Annotated[str, Meta(pattern=r"^[a-z0-9-]*[a-z][a-z0-9-]*$", max_length=15)]
+# A letter somewhere, no hyphen at an end or beside another.
+PortName = Annotated[
+    str,
+    Meta(pattern=r"^([a-z0-9]+-)*[a-z0-9]*[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=15),
+]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[int, Meta(ge=0, le=3600)]
 Count = Annotated[int, Meta(ge=0, le=1000)]
@@ -29,8 +33,11 @@ Registry = Annotated[
 ]
 Tag = Annotated[str, Meta(pattern=r"^([a-zA-Z0-9_][a-zA-Z0-9._-]{0,127})?$")]
 Digest = Annotated[str, Meta(pattern=r"^(sha256:[0-9a-f]{64})?$")]
-# A number, or a share of all replicas.
-Some = Annotated[int, Meta(ge=0)] | Annotated[str, Meta(pattern=r"^(100|[1-9]?[0-9])%$")]
+# A number, or a share of all replicas; none at all would hold up every drain.
+Some = Annotated[int, Meta(ge=1)] | Annotated[str, Meta(pattern=r"^(100|[1-9][0-9]?)%$")]
+# Of a user or a group, as Kubernetes has them. Pods are nobody's root.
+UserId = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+GroupId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 HashedKey = Annotated[
     str,
     Meta(
@@ -49,6 +56,14 @@ FreeList = list[Free]
 
 class Node(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """Base of every mapping: an unknown key is a typo."""
+
+
+class PodSecurity(Node):
+    """`podSecurity`: what is missing, the cluster chooses."""
+
+    run_as_user: UserId | None = None
+    run_as_group: GroupId | None = None
+    fs_group: GroupId | None = None
 
 
 class ImageDefaults(Node):
@@ -74,7 +89,7 @@ class Autoscaling(Node):
     enabled: bool
     min_replicas: Annotated[int, Meta(ge=1, le=1000)]
     max_replicas: Annotated[int, Meta(ge=1, le=1000)]
-    cpu_percent: Annotated[int, Meta(ge=0, le=1000)]
+    cpu_percent: Annotated[int, Meta(ge=0, le=100)]
     busy_ratio: Annotated[float, Meta(ge=0, le=1)]
     behavior: Free
 
@@ -233,8 +248,9 @@ class NetworkPolicy(Node):
     clients: FreeList
     monitoring: FreeList
     egress: bool
+    api_server_ports: Annotated[list[Port], Meta(min_length=1)]
     engines: FreeList
-    engine_ports: Annotated[list[Port], Meta(min_length=1)]
+    engine_ports: list[Port]
 
 
 class ServiceAccount(Node):
@@ -265,6 +281,7 @@ class Values(Node):
     name_override: LabelName
     fullname_override: LabelName
     common_labels: Labels
+    pod_security: PodSecurity
     image: ImageDefaults
     router: Router
     discovery: Discovery

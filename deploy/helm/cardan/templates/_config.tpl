@@ -48,12 +48,18 @@ listen grpc grpc_limits http admin workers fleet ui seed
 {{- toYaml $config -}}
 {{- end -}}
 
-{{/* Turning TLS on or off is a restart's too. */}}
+{{/*
+Turning TLS on or off is a restart's too. Where the gateways never look whether something has changed,
+everything is: the rest of the configuration, and the keys.
+*/}}
 {{- define "cardan.config.checksum" -}}
 {{- $config := include "cardan.config" . | fromYaml -}}
 {{- $fixed := pick $config "tls" -}}
 {{- range splitList " " (include "cardan.config.fixed" .) -}}
 {{- if hasKey $config . -}}{{- $_ := set $fixed . (get $config .) -}}{{- end -}}
+{{- end -}}
+{{- if not (dig "reload" "poll_s" 0 $config) -}}
+{{- $fixed = dict "config" $config "keys" .Values.router.apiKeys "engineKey" .Values.router.engineKey -}}
 {{- end -}}
 {{- $fixed | toJson | sha256sum -}}
 {{- end -}}

@@ -18,27 +18,23 @@
 
 {{/* A pod of a component is known by these; they never change during a release's life. */}}
 {{- define "cardan.selector" -}}
-app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
-app.kubernetes.io/component: {{ .component }}
+{{- $name := default .root.Chart.Name .root.Values.nameOverride -}}
+{{- toYaml (dict "app.kubernetes.io/name" $name "app.kubernetes.io/instance" .root.Release.Name "app.kubernetes.io/component" .component) -}}
 {{- end -}}
 
+{{/*
+Labels of an object: `more`, if there is any, wins over what all objects have. As mappings that are
+joined, so that no key stands twice and a word that looks like a number stays a word.
+*/}}
 {{- define "cardan.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
-{{ include "cardan.selector" . }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $chart := printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" -}}
+{{- $own := dict "helm.sh/chart" $chart "app.kubernetes.io/version" .root.Chart.AppVersion "app.kubernetes.io/managed-by" .root.Release.Service -}}
+{{- merge (dict) (default dict .more) $own (include "cardan.selector" . | fromYaml) .root.Values.commonLabels | toYaml -}}
 {{- end -}}
 
 {{/* A pod's labels have no version in them: a new chart alone rolls nothing. */}}
 {{- define "cardan.podLabels" -}}
-{{ include "cardan.selector" . }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- merge (dict) (default dict .more) (include "cardan.selector" . | fromYaml) .root.Values.commonLabels | toYaml -}}
 {{- end -}}
 
 {{/* The image of a component: registry/repository, then the digest, or a tag. */}}
@@ -55,17 +51,24 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 
 {{- define "cardan.serviceAccountName" -}}
 {{- with .Values.rbac.serviceAccount -}}
-{{- if .create -}}{{ default (include "cardan.router.name" $) .name }}{{- else -}}{{ default "default" .name }}{{- end -}}
+{{- if .create -}}
+{{- default (include "cardan.router.name" $) .name -}}
+{{- else -}}
+{{- if and (not .name) $.Values.rbac.create (include "cardan.watches" $) -}}
+{{- fail "\n\nrbac.serviceAccount.create is false: name the account in rbac.serviceAccount.name. Else every pod of the namespace that names none would have the gateway's rights." -}}
+{{- end -}}
+{{- default "default" .name -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
 {{/* What every pod of ours is content with: the restricted Pod Security standard and a bit more. */}}
 {{- define "cardan.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
-seccompProfile: {type: RuntimeDefault}
+{{- $security := dict "runAsNonRoot" true "seccompProfile" (dict "type" "RuntimeDefault") -}}
+{{- range $field, $id := .Values.podSecurity -}}
+{{- if not (kindIs "invalid" $id) -}}{{- $_ := set $security $field (int64 $id) -}}{{- end -}}
+{{- end -}}
+{{- toYaml $security -}}
 {{- end -}}
 
 {{- define "cardan.containerSecurity" -}}

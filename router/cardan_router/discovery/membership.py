@@ -10,7 +10,7 @@ from cardan.instants import Monotonic
 from cardan_router.logs import NEWS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from cardan.endpoint import Endpoint, EndpointId
     from cardan.fleet import EndpointState, Fleet
@@ -54,12 +54,18 @@ class Membership:
         fresh = tuple(endpoints)
         before = self._all_held()
         if fresh != self._lists[source]:
-            self._replace(source, fresh)
+            self._replace({source: fresh})
         self._held[source] = held
         after = self._all_held()
         self._hold(after)
         for id_ in (before - after) & self._fleet.endpoints.keys():
             self._on_release(id_)
+
+    def report_all(self, lists: Mapping[str, tuple[Endpoint, ...]]) -> None:
+        """Several sources at once: an endpoint that moves from one to another stays who it is."""
+        fresh = {name: listed for name, listed in lists.items() if listed != self._lists[name]}
+        if fresh:
+            self._replace(fresh)
 
     def holds(self, state: EndpointState) -> bool:
         """Must this endpoint not be asked now, however well it is?"""
@@ -70,8 +76,8 @@ class Membership:
         own = self._source_of
         return {id_ for source, ids in self._held.items() for id_ in ids if own.get(id_) == source}
 
-    def _replace(self, source: str, fresh: tuple[Endpoint, ...]) -> None:
-        self._lists[source] = fresh
+    def _replace(self, fresh: Mapping[str, tuple[Endpoint, ...]]) -> None:
+        self._lists.update(fresh)
         joined = self._joined()
         before = dict(self._fleet.endpoints)
         gone = self._fleet.update(joined.values(), Monotonic(self._clock()))
@@ -79,7 +85,7 @@ class Membership:
         news.info(
             "%d endpoints (%s): %d new, %d gone",
             len(joined),
-            source,
+            " and ".join(fresh),
             len(joined.keys() - before.keys()),
             len(gone),
         )

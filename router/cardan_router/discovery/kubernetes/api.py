@@ -13,7 +13,9 @@ request read the configuration again: certificates and tokens are replaced while
 
 from __future__ import annotations
 
+import asyncio
 import os
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlencode
@@ -50,6 +52,8 @@ _FAULTS: Final = {
     429: Fault.OVERLOADED,
     503: Fault.OVERLOADED,
 }
+# What reading a configuration that is none raises, beside the package's own error.
+_UNREADABLE: Final = (yaml.YAMLError, OSError, ValueError, TypeError, KeyError)
 _THE_WAY_THERE: Final = frozenset({Fault.UNREACHABLE, Fault.UNAUTHORIZED, Fault.CREDENTIALS})
 
 
@@ -104,9 +108,9 @@ def own_namespace(kubeconfig: str) -> str:
         if in_cluster(kubeconfig):
             return (SERVICE_ACCOUNT / "namespace").read_text().strip()
         _, context = list_kube_config_contexts(kubeconfig or None)
-    except (ConfigException, AttributeError, TypeError, OSError):
+        return str(context["context"].get("namespace") or "default")
+    except (ConfigException, AttributeError, *_UNREADABLE):
         return "default"  # whatever is wrong with it, the first request says it better
-    return str(context["context"].get("namespace") or "default")
 
 
 def in_cluster(kubeconfig: str) -> bool:
@@ -169,6 +173,7 @@ class KubernetesApi:
         self, path: str, query: Mapping[str, str], silence_s: float
     ) -> aiohttp.ClientResponse:
         import aiohttp
+        from kubernetes.aio.config import ConfigException
 
         client = self._client = self._client or await _connect(self._kubeconfig)
         headers = {
@@ -176,7 +181,10 @@ class KubernetesApi:
             "accept-encoding": "identity",  # the network is near, and inflating is CPU time of ours
             "user-agent": f"cardan/{VERSION}",
         }
-        await client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
+        try:  # a token that was read a while ago is read again
+            await client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
+        except (ConfigException, *_UNREADABLE) as error:
+            raise _no_credentials(error) from error
         answer = await client.rest_client.request(
             "GET",
             f"{client.configuration.host}{path}?{urlencode(query)}",
@@ -207,17 +215,23 @@ async def _connect(kubeconfig: str) -> Any:  # noqa: ANN401 - the package's clie
         elif not _any_file(where):
             raise ConfigException(f"this is no pod of a cluster, and there is no {where}")
         else:
-            await load_kube_config(
-                config_file=where,
-                client_configuration=configuration,
-                persist_config=False,
-            )
+            async with asyncio.timeout(ANSWER_S):  # it may run a plug-in
+                await load_kube_config(
+                    config_file=where,
+                    client_configuration=configuration,
+                    persist_config=False,
+                )
         # Python 3.13 wants extensions in certificates that the CAs of many clusters lack, and that
         # no other client asks for. Chain, name and dates are verified all the same.
         configuration.disable_strict_ssl_verification = True
         return ApiClient(configuration)
-    except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, KeyError) as error:
-        raise ApiError(Fault.CREDENTIALS, f"no credentials for the API: {error}") from error
+    except (ConfigException, *_UNREADABLE) as error:
+        raise _no_credentials(error) from error
+
+
+def _no_credentials(error: Exception) -> ApiError:
+    words = str(error) or f"{type(error).__name__} after {ANSWER_S:g} s"
+    return ApiError(Fault.CREDENTIALS, f"no credentials for the API: {words}")
 
 
 def _any_file(paths: str) -> bool:
@@ -239,7 +253,8 @@ def _translated(error: Exception) -> ApiError:
 
     if isinstance(error, aiohttp.ClientConnectorError):
         cause = error.os_error
-        reason = os.strerror(cause.errno) if cause.errno and cause.errno > 0 else str(cause)
+        of_the_system = (cause.errno or 0) > 0 and not isinstance(cause, ssl.SSLError)
+        reason = os.strerror(cause.errno or 0) if of_the_system else str(cause)
         where = f"{error.host}:{error.port}"
         return ApiError(Fault.UNREACHABLE, f"no connection to {where}: {reason}")
     if isinstance(error, aiohttp.ConnectionTimeoutError):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from cardan.endpoint import Endpoint, EngineKind
-from cardan.fleet import MAX_REMEMBERED_MODELS, Fleet
+from cardan.fleet import Fleet
 from cardan.instants import Monotonic
 from cardan.ledger import Usage
+from cardan.memory import MAX_REMEMBERED_MODELS
 from cardan.siblings import START_RATE_TOKENS_PER_S, Siblings
 from cardan.speed import work_tokens
 

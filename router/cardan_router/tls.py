@@ -1,4 +1,4 @@
-"""TLS of the front doors: a server context whose certificate can be replaced while it serves."""
+"""TLS: a server context whose certificate can be replaced while it serves, and one for engines."""
 
 from __future__ import annotations
 
@@ -19,6 +19,18 @@ def make_context(config: TlsConfig) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     _load(context, config)
     return context
+
+
+def client_context(signer: str) -> ssl.SSLContext:
+    """A context for asking engines; `signer` is a PEM file that signs them ("": the system's).
+
+    `ConfigError` if the file is no good.
+    """
+    try:
+        return ssl.create_default_context(cafile=signer or None)
+    except OSError as error:  # which ssl.SSLError is
+        why = error.strerror if not isinstance(error, ssl.SSLError) else error
+        raise ConfigError(f"upstream.tls_ca: {signer}: {why}") from error
 
 
 def reload_context(context: ssl.SSLContext, config: TlsConfig) -> None:

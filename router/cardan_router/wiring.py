@@ -18,7 +18,7 @@ from cardan_router.fetch import Fetcher
 from cardan_router.keys import read_keys
 from cardan_router.rounds import Rounds
 from cardan_router.telemetry import metrics
-from cardan_router.tls import make_context
+from cardan_router.tls import client_context, make_context
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -56,7 +56,8 @@ def with_secrets(config: Config) -> Config:
 def files_of(config: Config, config_path: Path | None) -> list[Path]:
     """The files that a reload reads, but for the discovery file, which is watched by itself."""
     tls = (config.tls.cert, config.tls.key) if config.tls.enabled else ()
-    named = (config.api_keys, config.upstream.api_key_file, *tls)
+    upstream = (config.upstream.api_key_file, config.upstream.tls_ca)
+    named = (config.api_keys, *upstream, *tls)
     return [*([config_path] if config_path else []), *(Path(name) for name in named if name)]
 
 
@@ -81,9 +82,16 @@ def check_files(config: Config) -> None:
     with_secrets(config)
     if config.tls.enabled:
         make_context(config.tls)
+    check_upstream(config)
     check_kubernetes(config)
     if config.discovery.file:
         FileSource(Path(config.discovery.file), lambda _: None, lambda _: None).read()
+
+
+def check_upstream(config: Config) -> None:
+    """Raise `ConfigError` where the file of who signs for engines is no good."""
+    if config.upstream.tls_ca:
+        client_context(config.upstream.tls_ca)
 
 
 def check_kubernetes(config: Config) -> None:

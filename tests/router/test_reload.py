@@ -10,7 +10,7 @@ import yaml
 from cardan.errors import ConfigError
 from cardan_router.config_file import decode
 from cardan_router.watch import FileWatch
-from cardan_router.wiring import files_of, with_secrets
+from cardan_router.wiring import check_files, files_of, with_secrets
 
 from tests.router.test_app import ADMIN_KEY, ask, engines, metric, procs
 from tests.system.processes import until
@@ -129,6 +129,17 @@ def test_a_file_that_holds_no_key_is_refused_without_repeating_it(
 def test_two_keys_for_the_engines_are_one_too_many() -> None:
     with pytest.raises(ConfigError, match="api_key or api_key_file, not both"):
         config(upstream={"api_key": "a", "api_key_file": "b"})
+
+
+def test_who_signs_for_engines_is_watched_and_checked_too(tmp_path: Path) -> None:
+    signer = tmp_path / "ca.pem"
+    given = config(upstream={"tls_ca": str(signer)})
+    assert files_of(given, None) == [signer]
+    with pytest.raises(ConfigError, match=r"upstream.tls_ca: \S+ca.pem: No such file"):
+        check_files(given)
+    signer.write_text("nonsense")
+    with pytest.raises(ConfigError, match=r"upstream.tls_ca: \S+ca.pem"):
+        check_files(given)
 
 
 @pytest.mark.slow

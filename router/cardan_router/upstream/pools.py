@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import ssl
 import urllib.parse
 from typing import TYPE_CHECKING
 
 from cardan.errors import ConfigError
 
 from cardan_router.boundary import give_up, internal
+from cardan_router.tls import client_context
 from cardan_router.upstream.connection import EngineConnection
 
 if TYPE_CHECKING:
+    import ssl
+
     from cardan.instants import Monotonic
 
     from cardan_router.clock import Clock
@@ -49,9 +51,8 @@ class Upstreams:
         self.pools: dict[str, Pool] = {}
 
     def reconfigure(self, config: UpstreamConfig, timeouts: TimeoutsConfig) -> None:
-        """Take a new configuration; open connections stay."""
-        if config.tls_ca != self.config.tls_ca:
-            self.tls = None
+        """Take a new configuration; open connections stay. The signer's file is read anew."""
+        self.tls = None
         self.config = config
         self.timeouts = timeouts
         for pool in self.pools.values():
@@ -96,10 +97,7 @@ class Upstreams:
     def tls_context(self) -> ssl.SSLContext:
         """The context for engines with https URLs. Raises `ConfigError`."""
         if self.tls is None:
-            try:
-                self.tls = ssl.create_default_context(cafile=self.config.tls_ca or None)
-            except (OSError, ssl.SSLError) as error:
-                raise ConfigError(f"upstream.tls_ca: {error}") from error
+            self.tls = client_context(self.config.tls_ca)
         return self.tls
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import ssl
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 from cardan.scheduler import AdmissionConfig
-from cardan_router.limits import UpstreamConfig
+from cardan_router.limits import TimeoutsConfig, UpstreamConfig
 
 from tests.fakes.client import chat, connect, post
 from tests.fakes.engine import DONE, HANG, LAST_CHUNK, SSE_HEAD, FakeEngine, Seen, Step, token
@@ -21,10 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def self_signed(path: Path) -> Path:
     """A self-signed certificate for 127.0.0.1, its key in the same file."""
-    path = tmp_path_factory.mktemp("tls") / "engine.pem"
     key = path.with_suffix(".key")
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
     names = ["-subj", "/CN=engine", "-addext", "subjectAltName=IP:127.0.0.1"]
@@ -35,6 +34,12 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     path.write_bytes(path.read_bytes() + key.read_bytes())
     return path
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The engine's certificate, which signs itself."""
+    return self_signed(tmp_path_factory.mktemp("tls") / "engine.pem")
 
 
 @pytest.fixture
@@ -94,3 +99,19 @@ async def test_an_engine_of_unknown_origin_is_not_asked(engine: FakeEngine) -> N
         reply = await client.reply()
         assert (reply.status, reply.json["error"]["code"]) == (503, "engine_unreachable")
         assert engine.requests == []
+
+
+async def test_a_reload_reads_the_signer_again_from_the_same_path(
+    engine: FakeEngine, certificate: Path, tmp_path: Path
+) -> None:
+    signer = self_signed(tmp_path / "ca.pem")
+    config = UpstreamConfig(tls_ca=str(signer))
+    async with serving([engine], upstream=config) as served, connect(served.port) as client:
+        await client.send(post(chat()))
+        assert (await client.reply()).json["error"]["code"] == "engine_unreachable"
+        await asyncio.to_thread(shutil.copy, certificate, signer)
+        served.gateway.upstreams.reconfigure(config, TimeoutsConfig())
+        (state,) = served.gateway.fleet.endpoints.values()
+        state.health.probe_succeeded()
+        await client.send(post(chat()))
+        assert (await client.reply()).status == 200

@@ -74,11 +74,11 @@ class AccessLog:
             self._gathered = 0
             self._writer.hand(lines)
 
-    def close(self) -> None:
-        """Write what is left, within a second."""
+    def close(self, wait_s: float = CLOSE_WAIT_S) -> None:
+        """Write what is left, and wait for that; without `wait_s` it is written in passing."""
         if self._writer is not None:
             self.flush()
-            self._writer.close()
+            self._writer.close(wait_s)
 
 
 class _Writer:
@@ -99,9 +99,9 @@ class _Writer:
     def reopen(self) -> None:
         self._queue.put([])
 
-    def close(self) -> None:
+    def close(self, wait_s: float) -> None:
         self._queue.put(None)
-        self._thread.join(CLOSE_WAIT_S)
+        self._thread.join(wait_s)
 
     def _open(self) -> io.FileIO:
         """Unbuffered: a buffer whose lock a stuck write holds would crash the process's end."""

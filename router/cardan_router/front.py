@@ -101,9 +101,10 @@ class FrontDoors:
     def reload_certificates(self, tls: TlsConfig) -> None:
         """New connections get what the files hold now. Turning TLS on or off takes a restart."""
         if self._tls is not None and tls.enabled:
+            pair = read_pair(tls)  # all that may fail, before the first of the two changes
             reload_context(self._tls, tls)
             if self._certificates is not None:
-                self._certificates.replace(read_pair(tls))
+                self._certificates.replace(pair)
 
     async def linger(self, linger_s: float, grace_s: float) -> float:
         """Serve on for `linger_s`, and until all clients have gone, for `grace_s` more at most.

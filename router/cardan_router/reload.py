@@ -7,6 +7,7 @@ nothing. It is asked for by a signal, or by the files themselves having changed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from cardan_router.telemetry import metrics
 from cardan_router.watch import FileWatch
 from cardan_router.wiring import (
     check_kubernetes,
+    check_upstream,
     fetcher_of,
     file_source_of,
     files_of,
@@ -94,6 +96,7 @@ class Reloader:
         """Check all of it, then change all of it."""
         wanted.check_complete()
         check_kubernetes(wanted)
+        check_upstream(wanted)
         app, running, slot = self._app, self._app.config, self._app.slot
         files = files_of(wanted, self._invocation.config_path)
         config, refused = keep_fixed(running, with_secrets(wanted))
@@ -101,9 +104,12 @@ class Reloader:
         file_source = file_source_of(config, app.membership, app.registry)
         listed = file_source.read() if file_source else None
         access_log = app.access_log
-        if config.log.access != running.log.access:
-            access_log = open_access_log(config, app.registry, shared=slot is not None)
-        app.doors.reload_certificates(config.tls)
+        with contextlib.ExitStack() as undo:
+            if config.log.access != running.log.access:
+                access_log = open_access_log(config, app.registry, shared=slot is not None)
+                undo.callback(access_log.close, 0.0)
+            app.doors.reload_certificates(config.tls)
+            undo.pop_all()
         # From here on nothing can fail.
         for name in refused:
             log.warning("reload: %s has changed; that takes a restart", name)
@@ -112,12 +118,11 @@ class Reloader:
         app.config = config
         self._put_in_force(config, keys)
         self._swap_access_log(access_log)
-        app.membership.report("config", config.endpoints)
+        listed_endpoints = listed[1] if listed else ()
+        app.membership.report_all({"config": config.endpoints, "file": listed_endpoints})
         app.file_source = file_source
         if file_source is not None and listed is not None:
             file_source.take(*listed)
-        else:
-            app.membership.report("file", ())
         app.kubernetes.reconfigure(config.discovery.kubernetes)
         log.info("reload: done")
 
@@ -145,4 +150,4 @@ class Reloader:
         if old is fresh:
             fresh.reopen()
         else:
-            old.close()
+            old.close(0.0)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,6 @@ from tests.system.processes import Child, Processes, get_json, processes, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 MODEL = "llama-3.1-8b"
 KEY = "sk-tenant-0123456789"
@@ -397,3 +397,21 @@ def test_tls_serves_and_takes_a_new_certificate_at_a_reload(
     router.process.send_signal(signal.SIGHUP)
     until(lambda: "last good configuration" in router.output(), "the bad reload")
     assert [served_name(port) for port in ports] == ["second", "second"]
+
+
+def test_a_reload_that_fails_leaves_no_access_log_open(
+    procs: Processes, engines: list[str], tmp_path: Path
+) -> None:
+    cert, key = make_certificate(tmp_path, "one")
+    file = tmp_path / "cardan.yaml"
+    document = {"endpoints": engines, "tls": {"cert": str(cert), "key": str(key)}}
+    file.write_text(json.dumps(document))
+    router = procs.start("router", "router", "--listen", "127.0.0.1:0", "--config", str(file))
+    until(lambda: "listening on https://" in router.output(), "the gateway to listen")
+    key.write_text("nonsense")
+    log = tmp_path / "access.log"
+    file.write_text(json.dumps({**document, "log": {"access": str(log)}}))
+    router.process.send_signal(signal.SIGHUP)
+    until(lambda: "last good configuration" in router.output(), "the bad reload")
+    files = Path(f"/proc/{router.process.pid}/fd")
+    until(lambda: log not in [entry.resolve() for entry in files.iterdir()], "it to be closed", 3)

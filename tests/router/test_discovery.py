@@ -187,6 +187,18 @@ def test_who_stays_keeps_what_is_known_of_it() -> None:
     assert fleet.endpoints[B.id].health.not_ready
 
 
+def test_who_moves_from_one_source_to_another_keeps_what_is_known_of_it() -> None:
+    fleet, gone = Fleet(), list[list["EndpointState"]]()
+    membership = Membership(fleet, lambda: 0.0, gone.append)
+    membership.report_all({"config": (A,), "file": (B,)})
+    states = dict(fleet.endpoints)
+    membership.report_all({"config": (B,), "file": (A,)})
+    assert dict(fleet.endpoints) == states
+    assert gone == [[], []]
+    membership.report_all({"config": (B,), "file": (A,)})
+    assert len(gone) == 2
+
+
 def test_the_same_list_again_does_not_touch_the_fleet() -> None:
     calls: list[int] = []
     membership = Membership(Fleet(), lambda: 0.0, lambda _: calls.append(1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 from e2e import images
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 # that two cores are enough for a cluster, its load and somebody's browser.
 RATE_RPS: Final = 8.0
 STEADY: Final = 160  # requests: 20 s
-ROLLING: Final = 440  # requests: 55 s, longer than the upgrade takes
+# Requests during the upgrade, by how long the installation took: the upgrade takes one and a half
+# times that, and must be over before the load is. The upper bound is what is left of the trace.
+ROLLING_PER_S: Final = 4 * RATE_RPS
+ROLLING_BETWEEN: Final = (240, 440)
 ADMIN_PORT: Final = 9090
 # How the status page can be known from any other page.
 PAGE_TITLE: Final = "<title>Cardan"
@@ -35,6 +39,7 @@ class Story:
         self._tell = tell
         self._image = ""
         self._tag = ""
+        self._installed_s = 0.0
 
     def run(self) -> None:
         """All of it.
@@ -58,7 +63,9 @@ class Story:
     def _install(self) -> None:
         steps.uninstall(self._cluster)
         self._tell.command("helm", *steps.install_words(self._tag))
+        began = time.monotonic()
         steps.install(self._cluster, self._tag)
+        self._installed_s = time.monotonic() - began
         self._tell.command("kubectl get pods")
         self._tell.block(self._cluster.kubectl("get", "pods"))
         found = self._counters().routable
@@ -131,8 +138,9 @@ class Story:
 
     def _upgrade(self) -> None:
         before = self._pods()
+        requests = rolling(self._installed_s)
         load = Load(self._cluster, "load", self._image)
-        load.start(STEADY, ROLLING, RATE_RPS)
+        load.start(STEADY, requests, RATE_RPS)
         with self._tell.clock("under load") as clock:
             load.await_running(clock)
             self._tell.command("helm", *steps.upgrade_words(images.next_tag()))
@@ -142,7 +150,7 @@ class Story:
                 clock.tick()
         if not steps.replaced(before, self._pods()):
             raise DemoError(f"not all of {before} were replaced")
-        figures = whole(load.figures(), ROLLING)
+        figures = whole(load.figures(), requests)
         load.remove()
         if not covered:
             raise DemoError(f"the load was over before the upgrade, which took {took_s:.0f} s")
@@ -159,6 +167,12 @@ class Story:
 
     def _counters(self) -> counters.Counters:
         return counters.read(self._cluster, steps.pods(self._cluster, "router"))
+
+
+def rolling(installed_s: float) -> int:
+    """How many requests to send during an upgrade, on a cluster this quick."""
+    least, most = ROLLING_BETWEEN
+    return max(least, min(most, round(ROLLING_PER_S * installed_s)))
 
 
 def whole(figures: Figures, sent: int) -> Figures:

@@ -13,6 +13,7 @@ import pytest
 
 from e2e import images
 from e2e.cluster import find, given
+from e2e.cluster.errors import UnavailableError
 from e2e.demo import where
 
 if TYPE_CHECKING:
@@ -93,6 +94,15 @@ def test_it_stays_where_it_is_to_be_kept_or_was_there_before(docker: Path) -> No
     with where.cluster("kind", keep=False) as second:
         assert second.stays
     assert not [line for line in said(docker) if "delete" in line]
+
+
+def test_two_demos_do_not_share_a_cluster(docker: Path) -> None:
+    with (
+        where.cluster("kind", keep=False),
+        pytest.raises(UnavailableError, match="another demo"),
+        where.cluster("kind", keep=False),
+    ):
+        pass
 
 
 def test_images_for_kind_are_what_a_user_would_build_with_docker(docker: Path) -> None:

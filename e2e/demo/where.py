@@ -6,6 +6,7 @@ Docker that answers and kind: a kind cluster. Elsewhere one node of our own, on 
 
 from __future__ import annotations
 
+import fcntl
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING, Final
 from e2e import kind
 from e2e.cluster import build, find, given, held, up
 from e2e.cluster.errors import UnavailableError
+from e2e.cluster.paths import cache_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
 
     from e2e.cluster.interface import Cluster
 
@@ -42,13 +43,28 @@ def choose() -> str:
     return "kind" if kind.works() else "own"
 
 
-def cluster(which: str, *, keep: bool) -> AbstractContextManager[Where]:
+@contextmanager
+def cluster(which: str, *, keep: bool) -> Iterator[Where]:
     """The cluster of a kind, as long as the block lasts; `keep`: and longer, if it ends well.
 
     Raises:
-        UnavailableError: not on this machine.
+        UnavailableError: not on this machine, or another demo has it.
     """
-    return {"given": _given, "kind": _kind, "own": _own}[which](keep=keep)
+    with _alone(), {"given": _given, "kind": _kind, "own": _own}[which](keep=keep) as found:
+        yield found
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One demo at a time: two on one cluster would replace each other's release."""
+    path = cache_root() / "demo.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UnavailableError("another demo is running on this machine") from None
+        yield
 
 
 def before(which: str) -> str:

@@ -17,7 +17,7 @@ from e2e.cluster.errors import UnavailableError
 from e2e.demo import load, steps, where
 from e2e.demo.counters import Counters, Row
 from e2e.demo.errors import DemoError
-from e2e.demo.story import ROLLING, STEADY, whole
+from e2e.demo.story import ROLLING_BETWEEN, STEADY, rolling, whole
 from e2e.demo.tell import Teller
 
 METRICS = """\
@@ -86,6 +86,10 @@ def test_gateways_are_added_up_and_what_each_can_reach_is_kept() -> None:
     assert found.routable == [4, 4, 0]
 
 
+def test_a_slow_cluster_is_upgraded_under_a_longer_load() -> None:
+    assert [rolling(seconds) for seconds in (1.0, 10.0, 100.0)] == [240, 320, 440]
+
+
 def test_pods_are_replaced_only_if_none_is_left() -> None:
     assert steps.replaced(["a", "b"], ["c", "d"])
     assert not steps.replaced(["a", "b"], ["b", "c"])
@@ -112,7 +116,7 @@ def test_both_loads_together_are_the_bundled_trace_and_no_request_is_sent_twice(
     asked = Asked()
     one = load.Load(asked, "load", "image")  # type: ignore[arg-type]
     one.start(0, STEADY, 8.0)
-    one.start(STEADY, ROLLING, 8.0)
+    one.start(STEADY, ROLLING_BETWEEN[1], 8.0)
     first, job, second, _ = asked.applied
     assert len(lines_of(first)) == STEADY
     assert lines_of(first) + lines_of(second) == gzip.decompress(SLICE.read_bytes()).splitlines(

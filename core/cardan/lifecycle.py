@@ -202,6 +202,7 @@ class Exchange:
         "attempts",
         "breaks",
         "decision",
+        "failure",
         "first_byte_at",
         "lease",
         "outcome",
@@ -217,6 +218,7 @@ class Exchange:
         self.lease: Lease | None = None
         self.decision: Decision | None = None
         self.outcome: Outcome | None = None
+        self.failure: Failure | None = None  # the last one that counted
         self.attempts = 0
         self.breaks = 0
         self.first_byte_at: Monotonic | None = None
@@ -275,6 +277,7 @@ class Exchange:
         if failure is Failure.STALE and self._stale_at is None and self.attempts == 1:
             self._stale_at = endpoint  # same lease: the engine never saw the request
             return Forward(lease, fresh=True)
+        self.failure = failure
         self._scheduler.endpoint_failed(endpoint, failure, now)
         self.lease = None
         lease.close(_OUTCOME[failure], now)

@@ -171,6 +171,33 @@ def test_retries_and_failures_are_counted_with_their_reason(bench: Bench) -> Non
     assert [labels[1] for labels in bench.series(metrics.FAILURES)] == ["reset"]
 
 
+def test_a_retry_that_had_to_wait_is_counted_under_its_own_failure(bench: Bench) -> None:
+    bench.scheduler.admission = AdmissionConfig(max_in_flight_per_endpoint=1)
+    now = Monotonic(1.0)
+    one, two = (
+        Exchange(
+            bench.scheduler,
+            RequestView(
+                request_id=name,
+                api=Api.CHAT,
+                model="m",
+                prompt=EMPTY,
+                stream=True,
+                arrived_at=now,
+                slo_ttft_s=1.0,
+            ),
+        )
+        for name in ("one", "two")
+    )
+    one.arrive(now)
+    two.arrive(now)
+    one.failed(Failure.RESET, now)  # it waits: the other endpoint is at its limit
+    two.failed(Failure.TIMEOUT, now)  # it goes where the first one was
+    one.wake(now)
+    assert (one.attempts, two.attempts) == (2, 2)
+    assert bench.happened(metrics.RETRIES) == {("timeout",): 1, ("reset",): 1}
+
+
 def test_what_is_shed_is_counted_by_why(bench: Bench) -> None:
     assert set(bench.series(metrics.SHED).values()) == {0}  # there before the first one
     for state in bench.fleet.endpoints.values():

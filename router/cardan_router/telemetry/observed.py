@@ -33,7 +33,7 @@ SHED_BECAUSE: Final = (
 class ObservedScheduler(Scheduler):
     """A scheduler whose failures, retries and sheds are counted where they happen."""
 
-    _last_failure = "none"
+    _failure: Failure | None = None  # of the request for which a decision is asked for
     _registry: Registry | None = None
 
     def observe_with(self, registry: Registry) -> None:
@@ -46,6 +46,7 @@ class ObservedScheduler(Scheduler):
 
     def place(self, exchange: Exchange, now: Monotonic) -> Decision | Wait | Reject:
         """See `Scheduler`; counted where it sheds."""
+        self._failure = exchange.failure
         placed = super().place(exchange, now)
         if (
             isinstance(placed, Reject)
@@ -57,7 +58,7 @@ class ObservedScheduler(Scheduler):
 
     def endpoint_failed(self, endpoint: EndpointState, failure: Failure, now: Monotonic) -> None:
         """See `Scheduler`; counted."""
-        self._last_failure = failure.value
+        self._failure = failure  # the exchange asks for another endpoint in the same step
         left = endpoint.id not in self.fleet.endpoints  # nobody would ever drop that series
         if self._registry is not None and not left:
             self._registry.counter(metrics.FAILURES).add((endpoint.id, failure.value))
@@ -66,9 +67,8 @@ class ObservedScheduler(Scheduler):
     def decide(
         self, request: RequestView, now: Monotonic, exclude: Collection[str] = ()
     ) -> Decision | None:
-        """See `Scheduler`; a decision that excludes someone is a retry, and counted."""
+        """See `Scheduler`; a decision after a failure is a retry, and counted."""
         decision = super().decide(request, now, exclude)
-        if exclude and decision is not None and self._registry is not None:
-            # The exchange reports a failure and asks for another endpoint in one step.
-            self._registry.counter(metrics.RETRIES).add((self._last_failure,))
+        if self._failure is not None and decision is not None and self._registry is not None:
+            self._registry.counter(metrics.RETRIES).add((self._failure.value,))
         return decision

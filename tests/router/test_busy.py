@@ -59,6 +59,15 @@ def test_the_kernel_counts_this_thread() -> None:
     assert working_s() - before_s >= 0.015
 
 
+def test_a_kernel_that_counts_nothing_does_not_tell(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    silent = tmp_path / "schedstat"
+    silent.write_text("0 0 0\n")
+    monkeypatch.setattr(busy, "SCHEDSTAT", silent)
+    assert working_s() > 0
+
+
 def test_without_the_kernels_word_cpu_time_must_do(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

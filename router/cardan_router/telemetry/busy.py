@@ -30,11 +30,14 @@ SCHEDSTAT = Path("/proc/self/schedstat")
 def working_s() -> float:
     """Seconds that the main thread has been running or ready to run.
 
-    CPU time of the process where the kernel does not tell (it then cannot see lack of CPU).
+    CPU time of the process where the kernel does not tell, or says 0 as one built without
+    CONFIG_SCHED_INFO does: it then cannot see lack of CPU.
     """
     try:
         on_cpu_ns, waiting_ns, _ = SCHEDSTAT.read_text().split()
     except (OSError, ValueError):
+        return time.process_time()
+    if on_cpu_ns == "0":
         return time.process_time()
     return (int(on_cpu_ns) + int(waiting_ns)) / 1e9
 

@@ -117,6 +117,8 @@ class Prober:
 
     async def visit(self, state: EndpointState) -> float:
         """Ask one endpoint; returns seconds until it wants to be asked again."""
+        if self._fleet.endpoints.get(state.id) is not state:  # it left before its turn came
+            return self._fleet.config.health.probe_interval_s
         known = self._known.setdefault(state, Known())
         if self.held(state):
             return self._fleet.config.health.probe_interval_s

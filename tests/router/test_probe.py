@@ -129,6 +129,16 @@ async def test_a_starting_sglang_that_tells_its_models_joins_only_when_ready() -
         assert bench.routable()
 
 
+async def test_a_visit_that_begins_after_its_endpoint_has_left_asks_and_remembers_nothing() -> None:
+    async with stub() as engine:
+        engine.vllm("m")
+        bench = bench_of(engine)
+        bench.prober.forget(bench.fleet.update([], Monotonic(bench.now)))
+        await bench.visit()
+        assert engine.asked == []
+        assert not bench.prober._known
+
+
 async def test_an_endpoint_whose_models_are_configured_waits_for_its_first_probe_too() -> None:
     async with stub() as engine:
         engine.vllm("other")

@@ -281,6 +281,7 @@ class App:
 
     def _endpoints_left(self, gone: list[EndpointState]) -> None:
         self.prober.forget(gone)
+        self.scraper.forget(gone)
         self.gateway.endpoints_left(gone)
         self.recorder.endpoints_left(gone)
 

@@ -1,7 +1,8 @@
 """Reading the engines' own metrics: at most once a second each, never in a request's way.
 
 SGLang is asked for `/v1/loads`: 1 KB in a millisecond, where its `/metrics` is 270 KB in ten and
-lags by forty decoding steps. Where that path is missing, and from all others, `/metrics`.
+lags by forty decoding steps. Where that path is missing, and from all others, `/metrics`; where it
+fails, for once.
 A reading is stamped with the time it was asked for: what it tells can only be older than its
 arrival. A failed one changes nothing; what is known grows old, and routing stops trusting it.
 """
@@ -14,6 +15,7 @@ from cardan.endpoint import EngineKind
 from cardan.exposition import read_loads, read_metrics
 
 from cardan_router.fetch import FetchError
+from cardan_router.probe import NO_SUCH_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,13 +47,17 @@ class Scraper:
         self._fetcher = fetcher
         self._clock = clock
         self._on_scrape = on_scrape
-        self._without_loads: set[str] = set()
+        self._without_loads: set[EndpointState] = set()
 
     def reconfigure(self, config: ScrapeConfig, fetcher: Fetcher, *, enabled: bool) -> None:
         """Take a new configuration."""
         self.config = config
         self.enabled = enabled
         self._fetcher = fetcher
+
+    def forget(self, states: list[EndpointState]) -> None:
+        """These endpoints have left."""
+        self._without_loads.difference_update(states)
 
     async def visit(self, state: EndpointState) -> float:
         """Read one endpoint; returns seconds until the next time."""
@@ -70,13 +76,14 @@ class Scraper:
         return self.config.interval_s
 
     async def _read(self, state: EndpointState) -> EngineMetrics | None:
-        if state.engine is EngineKind.SGLANG and state.id not in self._without_loads:
+        if state.engine is EngineKind.SGLANG and state not in self._without_loads:
             at = self._clock()
             answer = await self._get(state, LOADS_PATH)
             found = read_loads(answer.body, at) if answer.status == 200 else None
             if found is not None:
                 return found
-            self._without_loads.add(state.id)
+            if answer.status in NO_SUCH_PATH:
+                self._without_loads.add(state)
         at = self._clock()
         answer = await self._get(state, METRICS_PATH)
         return read_metrics(state.engine, answer.body, at) if answer.status == 200 else None

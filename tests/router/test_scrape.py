@@ -66,10 +66,35 @@ async def test_sglang_is_read_from_its_loads() -> None:
         assert engine.asked == [LOADS_PATH]
 
 
-@pytest.mark.parametrize("answer", [(404, b""), (500, b""), (200, b"<html>")])
-async def test_an_sglang_without_loads_is_read_from_its_metrics(answer: tuple[int, bytes]) -> None:
+@pytest.mark.parametrize("answer", [(500, b""), (200, b"<html>")])
+async def test_loads_that_fail_once_are_asked_for_again(answer: tuple[int, bytes]) -> None:
     async with stub() as engine:
         engine.answers[LOADS_PATH] = answer
+        engine.answers["/metrics"] = (200, SGLANG)
+        bench = Bench(engine, EngineKind.SGLANG)
+        await bench.scraper.visit(bench.state)
+        assert bench.state.metrics is not None
+        assert bench.state.metrics.running == 4.0
+        engine.answers[LOADS_PATH] = (200, LOADS)
+        bench.now += 1.0
+        await bench.scraper.visit(bench.state)
+        assert bench.state.metrics.running == 5.0
+
+
+async def test_what_an_engine_lacks_is_not_held_against_the_next_of_its_name() -> None:
+    async with stub() as engine:
+        engine.answers["/metrics"] = (200, SGLANG)
+        bench = Bench(engine, EngineKind.SGLANG)
+        await bench.scraper.visit(bench.state)
+        bench.scraper.forget([bench.state])
+        await bench.scraper.visit(bench.state)
+        assert engine.asked == [LOADS_PATH, "/metrics"] * 2
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+async def test_an_sglang_without_loads_is_read_from_its_metrics(status: int) -> None:
+    async with stub() as engine:
+        engine.answers[LOADS_PATH] = (status, b"")
         engine.answers["/metrics"] = (200, SGLANG)
         bench = Bench(engine, EngineKind.SGLANG)
         for _ in range(2):

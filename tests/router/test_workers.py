@@ -6,13 +6,19 @@ import json
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from cardan.endpoint import Endpoint, EndpointId
+from cardan.fleet import Fleet
+from cardan.instants import Monotonic
+from cardan.metrics import EngineMetrics
 from cardan_router.config import Address
 from cardan_router.sockets import ListenError, bind, port_of, reserve
 from cardan_router.telemetry.registry import Sample, Snapshot
 from cardan_router.workers import Board, Published, WorkerSlot, run_workers
+from cardan_router.workers.sharing import Sharing
 
 from tests.router.test_app import ask, metric
 from tests.system.processes import Processes, get_json, processes, status_of, until
@@ -20,6 +26,8 @@ from tests.system.processes import Processes, get_json, processes, status_of, un
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from cardan_router.admin import Admin
 
 pytestmark = pytest.mark.slow
 REQUESTS = r'cardan_requests_total\{api="chat",model="llama-3.1-8b",outcome="ok"\}'
@@ -148,6 +156,30 @@ def test_the_board_shows_others_and_a_predecessor(tmp_path: Path) -> None:
     assert before.snapshot.samples["m"][0].value == 3
     (tmp_path / "2.msgpack").write_bytes(b"\xc1 broken")
     assert len(zero.others()) == 1
+
+
+def test_engine_metrics_of_another_worker_are_those_of_the_same_engine(tmp_path: Path) -> None:
+    def fleet_at(url: str) -> Fleet:
+        fleet = Fleet()
+        fleet.update([Endpoint(url=url, name="vllm-0")], Monotonic(0.0))
+        return fleet
+
+    def sharing(fleet: Fleet, worker: str) -> Sharing:
+        admin = SimpleNamespace(snapshot=lambda: Snapshot({}), receipts=list)
+        board = Board(tmp_path, worker)
+        return Sharing(board, fleet, cast("Admin", admin), lambda: 9.0, learns=True)
+
+    told = fleet_at("http://10.0.0.1:8000")
+    told.endpoints[EndpointId("vllm-0")].observe(EngineMetrics(at=Monotonic(8.0), running=3.0))
+    sharing(told, "0").publish()
+    same, successor = fleet_at("http://10.0.0.1:8000"), fleet_at("http://10.0.0.2:8000")
+    for fleet in (same, successor):
+        (published,) = Board(tmp_path, "1").others()
+        sharing(fleet, "1").learn(published)
+    learned = same.endpoints[EndpointId("vllm-0")].metrics
+    assert learned is not None
+    assert learned.running == 3.0
+    assert successor.endpoints[EndpointId("vllm-0")].metrics is None
 
 
 def test_an_address_can_be_shared_by_us_and_by_nobody_else() -> None:

@@ -26,7 +26,10 @@ FRESH_S = 5.0
 
 
 class Published(msgspec.Struct):
-    """One worker's file. `at` is on the machine's monotonic clock, which all workers share."""
+    """One worker's file. `at` is on the machine's monotonic clock, which all workers share.
+
+    `metrics` are the engines', by URL: of two pods of one name each has its own.
+    """
 
     worker: str
     at: float

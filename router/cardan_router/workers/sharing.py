@@ -46,7 +46,7 @@ class Sharing:
     def publish(self) -> None:
         """Say how things are."""
         known = {
-            str(state.id): state.metrics
+            state.endpoint.url: state.metrics
             for state in self._fleet.endpoints.values()
             if state.metrics is not None
         }
@@ -63,6 +63,6 @@ class Sharing:
     def learn(self, published: Published) -> None:
         """Take what is newer than what is known."""
         for state in self._fleet.endpoints.values():
-            found = published.metrics.get(state.id)
+            found = published.metrics.get(state.endpoint.url)
             if found is not None and (state.metrics is None or found.at > state.metrics.at):
                 state.observe(found)

@@ -131,6 +131,7 @@ class App:
             fetcher_of(config), config.scrape, monotonic, self.count(metrics.SCRAPES)
         )
         self.scraper.enabled = wants_scrape(config)
+        self.scrapes = rounds("scrape", self.fleet, self.scraper.visit, config.scrape, self._rng)
         self._build_discovery(config)
         self.readiness = Readiness(
             self.fleet,
@@ -212,10 +213,7 @@ class App:
         spawn("discovery-kubernetes", self.kubernetes.run)
         spawn("config-watch", self.reloader.watch)
         if self.slot is None or self.slot.scrapes:
-            scrapes = rounds(
-                "scrape", self.fleet, self.scraper.visit, self.config.scrape, self._rng
-            )
-            spawn("scrape", scrapes.run)
+            spawn("scrape", self.scrapes.run)
         if self._sharing is not None:
             spawn("board", self._sharing.run)
 

@@ -290,7 +290,15 @@ FIXED: Final = (
 
 
 def keep_fixed(running: Config, wanted: Config) -> tuple[Config, list[str]]:
-    """`wanted` with what cannot change taken from `running`, and the names of those that differ."""
+    """`wanted` with what cannot change taken from `running`, and the names of those that differ.
+
+    Of two fields half can change: TLS takes new files but is not turned on or off, and gRPC does
+    not learn of another size of messages.
+    """
     refused = [name for name in FIXED if getattr(running, name) != getattr(wanted, name)]
+    if running.tls.enabled != wanted.tls.enabled:
+        refused.append("tls")
     kept = {name: getattr(running, name) for name in refused}
+    if running.grpc and running.limits.max_body_bytes != wanted.limits.max_body_bytes:
+        refused.append("limits.max_body_bytes for gRPC")
     return msgspec.structs.replace(wanted, **kept), refused

@@ -66,10 +66,23 @@ def _run(invocation: Invocation, config: Config) -> int:
         return run_process(invocation, _present(invocation, config), slot)
 
     try:
-        return run_workers(config.workers, run, addresses, config.shutdown.total_s)
+        return run_workers(
+            config.workers, run, addresses, lambda: longest_end_s(invocation, config)
+        )
     finally:
         for listener in held.values():
             listener.close()
+
+
+def longest_end_s(invocation: Invocation, first: Config) -> float:
+    """How long workers may take to end: what a reload has raised counts, and no less than at first.
+
+    It is there to end those that hang, so too long does no harm and too short does.
+    """
+    try:
+        return max(first.shutdown.total_s, invocation.load().shutdown.total_s)
+    except CardanError:
+        return first.shutdown.total_s
 
 
 def _present(invocation: Invocation, first: Config) -> Config:

@@ -140,6 +140,8 @@ class Reloader:
         app.prober.reconfigure(config.probe, fetcher_of(config))
         scrapes = wants_scrape(config)
         app.scraper.reconfigure(config.scrape, fetcher_of(config), enabled=scrapes)
+        for visits, bounds in ((app.probes, config.probe), (app.scrapes, config.scrape)):
+            visits.reconfigure(max_concurrent=bounds.max_concurrent, max_per_s=bounds.max_per_s)
         app.recorder.sample = config.log.access_sample
 
     def _swap_access_log(self, fresh: AccessLog) -> None:

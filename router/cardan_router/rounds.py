@@ -68,6 +68,11 @@ class Rounds:
         self._entries: dict[str, _Entry] = {}
         self._in_air = 0
 
+    def reconfigure(self, *, max_concurrent: int, max_per_s: float) -> None:
+        """Take other bounds; what is in the air stays there."""
+        self.max_concurrent = max_concurrent
+        self.max_per_s = max_per_s
+
     def hurry(self, id_: str) -> None:
         """Visit one endpoint at the next look, a quarter of a second from now at most."""
         entry = self._entries.get(id_)

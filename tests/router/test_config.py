@@ -10,9 +10,10 @@ import yaml
 from cardan.endpoint import Endpoint, EngineKind
 from cardan.errors import ConfigError
 from cardan.policies import AnyPolicy, DualMap, RoundRobin
-from cardan_router.config import Config, keep_fixed, parse_address
+from cardan_router.config import Config, TlsConfig, keep_fixed, parse_address
 from cardan_router.config_file import decode, decode_endpoints, dump, parse_yaml
 from cardan_router.flags import parse
+from cardan_router.limits import LimitsConfig
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -260,6 +261,19 @@ def test_a_reload_keeps_what_only_a_restart_changes_and_names_it() -> None:
     kept, refused = keep_fixed(running, wanted)
     assert refused == ["listen"]
     assert kept == Config(listen="127.0.0.1:1", workers=2, policy=RoundRobin())
+
+
+def test_a_reload_names_what_can_change_by_half_only() -> None:
+    tls = TlsConfig(cert="c", key="k")
+    for running, wanted in ((Config(), Config(tls=tls)), (Config(tls=tls), Config())):
+        kept, refused = keep_fixed(running, wanted)
+        assert (kept, refused) == (running, ["tls"])
+    wanted = Config(tls=TlsConfig(cert="c2", key="k2"))
+    assert keep_fixed(Config(tls=tls), wanted) == (wanted, [])
+    larger = LimitsConfig(max_body_bytes=2**25)
+    assert keep_fixed(Config(), Config(limits=larger)) == (Config(limits=larger), [])
+    kept, refused = keep_fixed(Config(grpc=":1"), Config(grpc=":1", limits=larger))
+    assert (kept.limits, refused) == (larger, ["limits.max_body_bytes for gRPC"])
 
 
 def test_help_is_short_and_names_every_plain_flag(capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,6 +92,16 @@ async def test_no_more_than_the_bound_are_in_the_air() -> None:
     assert visitor.most == 2
 
 
+async def test_a_bound_that_a_reload_has_raised_holds_from_then_on() -> None:
+    visitor = Visitor()
+    visitor.gate.clear()
+    rounds = rounds_of(fleet_of(*"abcdef"), visitor, concurrent=2)
+    async with running(rounds):
+        await until(lambda: visitor.in_air == 2)
+        rounds.reconfigure(max_concurrent=5, max_per_s=1e6)
+        await until(lambda: visitor.in_air == 5)
+
+
 async def test_who_joins_is_visited_and_who_leaves_is_not() -> None:
     visitor = Visitor()
     fleet = fleet_of("a")

@@ -15,6 +15,8 @@ from cardan.fleet import Fleet
 from cardan.instants import Monotonic
 from cardan.metrics import EngineMetrics
 from cardan_router.config import Address
+from cardan_router.flags import parse
+from cardan_router.main import longest_end_s
 from cardan_router.sockets import ListenError, bind, port_of, reserve
 from cardan_router.telemetry.registry import Sample, Snapshot
 from cardan_router.workers import Board, Published, WorkerSlot, run_workers
@@ -122,7 +124,7 @@ def test_a_worker_that_cannot_start_ends_all_with_its_status() -> None:
         return 0
 
     begun = time.monotonic()
-    assert in_child(lambda: run_workers(2, cannot, {}, 1.0)) == 1
+    assert in_child(lambda: run_workers(2, cannot, {}, lambda: 1.0)) == 1
     assert time.monotonic() - begun < 20
 
 
@@ -137,7 +139,20 @@ def test_a_worker_that_hangs_is_killed_after_the_grace(monkeypatch: pytest.Monke
         while True:
             time.sleep(60)
 
-    assert in_child(lambda: run_workers(2, hangs, {}, 0.1)) == 0
+    assert in_child(lambda: run_workers(2, hangs, {}, lambda: 0.1)) == 0
+
+
+def test_a_grace_that_a_reload_has_raised_is_given(tmp_path: Path) -> None:
+    file = tmp_path / "cardan.yaml"
+    file.write_text("endpoints: [http://e:1]")
+    invocation = parse(["--config", str(file)])
+    first = invocation.load()
+    assert longest_end_s(invocation, first) == 30
+    for shutdown, expected in (("{grace_s: 300, linger_s: 15}", 315), ("{grace_s: 1}", 30)):
+        file.write_text(f"endpoints: [http://e:1]\nshutdown: {shutdown}")
+        assert longest_end_s(invocation, first) == expected
+    file.write_text("nonsense")
+    assert longest_end_s(invocation, first) == 30
 
 
 def published(worker: str, count: int) -> Published:

@@ -72,7 +72,7 @@ class _Supervisor:
         count: int,
         run: Callable[[WorkerSlot], int],
         addresses: Mapping[str, Address],
-        grace_s: float,
+        grace_s: Callable[[], float],
     ) -> None:
         self._addresses = addresses
         self._workers = [_Worker(number) for number in range(count)]
@@ -139,7 +139,7 @@ class _Supervisor:
     def _stop(self, number: int) -> None:
         """The first time workers end in peace; the second time they see a second signal too."""
         if not self._stopping:
-            self._kill_at = time.monotonic() + self._grace_s + KILL_AFTER_GRACE_S
+            self._kill_at = time.monotonic() + self._grace_s() + KILL_AFTER_GRACE_S
         self._stopping = True
         self._signal(number)
 
@@ -178,10 +178,11 @@ def run_workers(
     count: int,
     run: Callable[[WorkerSlot], int],
     addresses: Mapping[str, Address],
-    grace_s: float,
+    grace_s: Callable[[], float],
 ) -> int:
     """Run `count` processes of `run` until a signal ends them; returns the exit status.
 
+    `grace_s` tells how long they may take to end; it is asked when they are told to.
     Must be called before any thread or event loop exists: workers are forked.
     """
     return _Supervisor(count, run, addresses, grace_s).run()

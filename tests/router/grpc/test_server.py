@@ -165,6 +165,21 @@ async def test_stopping_without_grace_cancels_and_stops_the_engines() -> None:
             await _last(call)
 
 
+async def test_a_stop_that_is_cut_short_leaves_no_service_running() -> None:
+    async with engine() as one, door([one.url]) as gate:
+        one.go_on.clear()
+        call = gate.inference.Generate(chat())
+        await call.read()
+        stopping = asyncio.create_task(gate.server.stop(20.0))
+        await asyncio.sleep(0)
+        stopping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stopping
+        assert gate.gateway.sweepers == []
+        one.go_on.set()
+        assert await _last(call) == 3
+
+
 async def test_a_taken_port_is_said_in_one_sentence() -> None:
     async with engine() as one, door([one.url]) as gate:
         with socket.create_server(("127.0.0.1", 0)) as taken:

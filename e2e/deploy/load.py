@@ -2,10 +2,11 @@
 
     python -m e2e.deploy.load HOST PORT MODEL --rate 200 --tokens 16
 
-It says `started` when the first answers are whole, goes on until its standard input ends, waits for
-what runs, and then prints what became of every request as one JSON object (`Report`). A third of
-the requests each come from fresh connections, young and old pools (`clients`). None is ever tried
-again. Run it where the Service's address is reachable (`Cluster.inside`).
+It says `started` when the first answer is whole, and gives up if none is in time. It goes on until
+its standard input ends, waits for what runs, and then prints what became of every request as one
+JSON object (`Report`). A third of the requests each come from fresh connections, young and old
+pools (`clients`). None is ever tried again. Run it where the Service's address is reachable
+(`Cluster.inside`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ import uvloop
 
 from e2e.deploy.clients import Asked, Connection, Kind, Outcome, Pool, judge
 
+# The Service has just been settled: the first answers are whole after two or three seconds.
+START_S: Final = 30.0
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 
@@ -140,6 +143,11 @@ class Load:
         self._stream_s.append(asyncio.get_running_loop().time() - began)
         self.well.set()
 
+    def so_far(self) -> str:
+        """What became of the requests that have ended, in a few words."""
+        failures = [f"{failure.outcome} {failure.detail}" for failure in self._failures[:3]]
+        return f"{dict(self._outcomes)} {'; '.join(failures)}"
+
     def _report(self, rate_per_s: float) -> Report:
         return Report(
             outcomes=dict(self._outcomes),
@@ -170,7 +178,13 @@ async def _until_told(asked: Asked, rate_per_s: float, seed: int) -> Report:
     loop.add_reader(sys.stdin.fileno(), ended)
     load = Load(asked, rate_per_s, seed)
     running = loop.create_task(load.run(stop))
-    await load.well.wait()
+    try:
+        async with asyncio.timeout(START_S):
+            await load.well.wait()
+    except TimeoutError:
+        stop.set()
+        running.cancel()
+        raise TimeoutError(f"no good answer in {START_S:.0f} s: {load.so_far()}") from None
     print("started", flush=True)
     return await running
 
@@ -186,7 +200,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     asked = Asked(args.host, args.port, args.model, args.tokens)
-    report = uvloop.run(_until_told(asked, args.rate, args.seed))
+    try:
+        report = uvloop.run(_until_told(asked, args.rate, args.seed))
+    except TimeoutError as error:
+        sys.exit(str(error))
     print(msgspec.json.encode(report).decode(), flush=True)
 
 

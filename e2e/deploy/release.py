@@ -28,6 +28,7 @@ NAME: Final = "cardan"
 ROUTER: Final = "router"
 ENGINE: Final = "engine"
 ENGINES: Final = 4
+GATEWAYS: Final = 2  # what the chart gives a release that says nothing about it
 # Twenty times as slow as the real one: a token takes 0.15 s, so a stream of few tokens, which costs
 # this machine little, lives as long as one of many.
 SPEED: Final = 0.05
@@ -113,21 +114,24 @@ class Release:
         self.settle()
 
     def delete_by_force(self, component: str) -> float:
-        """Delete one pod of a component without grace; when, by the wall clock."""
-        name = self.pods(component)[0]["metadata"]["name"]
-        now = time.time()
-        self.kubectl("delete", "pod", name, "--force", "--grace-period=0")
-        return now
+        """Delete one pod of a component without grace; when it was gone, by the wall clock."""
+        pod = self.pods(component)[0]
+        pid = _first_process(pod)
+        self.kubectl("delete", "pod", pod["metadata"]["name"], "--force", "--grace-period=0")
+        return _gone(pid)
 
     def kill(self, component: str) -> float:
-        """SIGKILL the first process of one pod of a component; when, by the wall clock."""
+        """SIGKILL the first process of one pod of a component; when it was gone, by the wall clock.
+
+        The pod is restarted when this returns.
+        """
         pod = self.pods(component)[0]
-        status = pod["status"]["containerStatuses"][0]
-        pid = _first_process(status["containerID"].rpartition("/")[2])
-        now = time.time()
+        restarts = pod["status"]["containerStatuses"][0]["restartCount"]
+        pid = _first_process(pod)
         os.kill(pid, signal.SIGKILL)
-        until(lambda: self._restarts(component, pod) > status["restartCount"], "a restart")
-        return now
+        gone_at = _gone(pid)
+        until(lambda: self._restarts(component, pod) > restarts, "a restart")
+        return gone_at
 
     def _restarts(self, component: str, pod: dict[str, Any]) -> int:
         """How often a pod's container was started again."""
@@ -182,22 +186,39 @@ def namespace(cluster: Cluster) -> Iterator[str]:
         cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
-def until(condition: Callable[[], object], what: str, deadline_s: float = READY_S) -> None:
+def until(
+    condition: Callable[[], object], what: str, deadline_s: float = READY_S, every_s: float = 0.2
+) -> None:
     """Wait for a condition, or raise TimeoutError."""
     end = time.monotonic() + deadline_s
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"waited {deadline_s:.0f} s in vain for {what}")
-        time.sleep(0.2)
+        time.sleep(every_s)
 
 
-def _first_process(container: str) -> int:
-    """This machine's number for process 1 of a container."""
+def _first_process(pod: dict[str, Any]) -> int:
+    """This machine's number for process 1 of a pod's container."""
+    container = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if container in (folder / "cgroup").read_text() and _number_inside(folder) == 1:
                 return int(folder.name)
     raise UnsupportedError(f"the processes of container {container} are not on this machine")
+
+
+def _gone(pid: int) -> float:
+    """Wait until a process has ended; when, by the wall clock, to 5 ms."""
+    until(lambda: _has_ended(Path("/proc") / str(pid)), "the end of a process", every_s=0.005)
+    return time.time()
+
+
+def _has_ended(folder: Path) -> bool:
+    """Whether a process is gone, or a zombie that has closed all it had."""
+    try:
+        return (folder / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def _number_inside(folder: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from e2e.cluster.paths import ROOT
-from e2e.deploy.load import Report
+from e2e.deploy.load import START_S, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,7 +68,7 @@ def load(release: Release, rate_per_s: float = RATE_PER_S) -> Iterator[Running]:
     )
     running = Running()
     try:
-        if child.stdout is None or child.stdout.readline() != "started\n":
+        if not _started(child):
             raise RuntimeError("the load did not start")
         yield running
         told, _ = child.communicate(timeout=END_S)
@@ -78,3 +79,10 @@ def load(release: Release, rate_per_s: float = RATE_PER_S) -> Iterator[Running]:
         if child.poll() is None:
             child.kill()
             child.communicate()
+
+
+def _started(child: subprocess.Popen[str]) -> bool:
+    """Whether it says so; it gives up by itself, and gets as long again to start at all."""
+    if child.stdout is None or not select.select([child.stdout], [], [], 2 * START_S)[0]:
+        return False
+    return child.stdout.readline() == "started\n"

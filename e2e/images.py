@@ -45,7 +45,7 @@ CLIENT_DOCKERFILE: Final = "e2e/deploy/client/Dockerfile"
 # What .dockerignore lets into a build, and what says how.
 INPUTS: Final = (
     *("core", "router", "sim", "cli", "deploy/images", "e2e/deploy/client"),
-    *("pyproject.toml", "constraints.txt", "README.md", "LICENSE"),
+    *("pyproject.toml", "constraints.txt", "README.md", "LICENSE", "tools/build_images.py"),
 )
 KEPT: Final = 2  # builds, half a gigabyte each: this checkout's, and the one before or beside it
 

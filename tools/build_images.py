@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Final
 
@@ -48,6 +49,8 @@ def build(
     tool = tool or find_tool()
     command = [tool, "build", *(BUILDAH_FLAGS if tool == "buildah" else ())]
     command += ["--build-arg", f"BASE={base}"] if base else []
+    told = {"VERSION": _version(), "REVISION": _revision()} if dockerfile == DOCKERFILE else {}
+    command += [w for key, value in told.items() for w in ("--build-arg", f"{key}={value}")]
     command += [word for secret in _secrets() for word in ("--secret", secret)]
     command += ["-f", dockerfile, "--target", target, "-t", name, "."]
     _run(command)
@@ -62,6 +65,20 @@ def archive(name: str, path: Path, *, tool: str = "") -> None:
         _run([tool, "push", "-q", name, f"docker-archive:{path}:{name}"])
     else:
         _run([tool, "save", "-o", str(path), name])
+
+
+def _version() -> str:
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+
+
+def _revision() -> str:
+    """The commit of the checkout, with `-dirty` if it is not just that; empty without git."""
+    command = ("git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty")
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip()
 
 
 def _secrets() -> list[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 import time
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -70,6 +72,10 @@ def test_an_image_is_small_and_nobodys_root(cluster: Cluster, tag: str, target: 
     assert sum(layers[1:]) < MAX_OVER_BASE_BYTES
     assert config["config"]["User"] == NOBODY
     assert config["config"]["Entrypoint"] == ["/opt/cardan/bin/cardan"]
+    labels = {key.rpartition(".")[2]: value for key, value in config["config"]["Labels"].items()}
+    assert labels["title"] == f"cardan-{target}"
+    assert labels["version"] == version("cardan")
+    assert re.fullmatch("[0-9a-f]{40}(-dirty)?", labels["revision"])
     assert tag
 
 

@@ -80,7 +80,7 @@ def explain(url: str) -> str:
 
 def upgrade_words(tag: str) -> list[str]:
     """The command that upgrades to other images, after `helm`."""
-    return ["upgrade", RELEASE, CHART, "--reuse-values", "--set", f"image.tag={tag}"]
+    return ["upgrade", RELEASE, CHART, "--reset-then-reuse-values", "--set", f"image.tag={tag}"]
 
 
 def upgrade(cluster: Cluster, tag: str, clock: Clock) -> float:

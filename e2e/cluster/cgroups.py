@@ -51,9 +51,6 @@ def create(name: str) -> None:
 
 def _create(hierarchy: Path, group: Path) -> None:
     group.mkdir(exist_ok=True)
-    for file, unit in (("cpu.shares", 1024), ("cpu.weight", 100)):
-        if (group / file).exists():
-            (group / file).write_text(str(WEIGHT * unit))
     controllers = hierarchy / "cgroup.controllers"
     if controllers.exists():  # v2: a child has what its parent hands down
         handed = " ".join(f"+{one}" for one in controllers.read_text().split())
@@ -62,6 +59,9 @@ def _create(hierarchy: Path, group: Path) -> None:
     elif hierarchy.name.startswith("cpuset"):  # v1: a new cpuset is empty and takes nobody
         for file in ("cpuset.cpus", "cpuset.mems"):
             (group / file).write_text((hierarchy / file).read_text())
+    for file, unit in (("cpu.shares", 1024), ("cpu.weight", 100)):
+        if (group / file).exists():
+            (group / file).write_text(str(WEIGHT * unit))
 
 
 def names() -> set[str]:

@@ -35,9 +35,9 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """How the fleet is kept.
 
     A joining endpoint's weight rises from a tenth to its full value over `join_ramp_s`, so cold
-    prefills do not come as a step; those present at the start count as warm. `block_tokens` is what
-    one prefix block stands for in an engine's cache (2,048 bytes at four bytes a token), and must
-    be what `routing_key.block_tokens` is.
+    prefills do not come as a step; who is there when the gateway starts is warm. `block_tokens` is
+    what one prefix block stands for in an engine's cache (2,048 bytes at four bytes a token), and
+    must be what `routing_key.block_tokens` is.
     `cache_tokens` bounds a shadow until the engine has told its capacity (427k tokens is
     Llama-3.1-8B on an 80 GB GPU).
     """
@@ -50,6 +50,9 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 # A ramp in ten steps: fine enough to be smooth, coarse enough that remembered candidates live 3 s.
 RAMP_STEPS = 10
+# Who joins within this time of the first list was there before the gateway was. A probe takes
+# milliseconds, but lists come one after the other, and hundreds are probed for seconds.
+START_S = 10.0
 # A new endpoint says what it serves within moments of being reachable. One that has been silent for
 # longer says nothing about the models that nobody else serves.
 INTRODUCTION_S = 60.0
@@ -75,11 +78,12 @@ class EndpointState:
         "ramped",
         "shadow",
         "speed",
+        "warm_until",
         "weight",
     )
 
     def __init__(
-        self, endpoint: Endpoint, config: FleetConfig, now: Monotonic, *, warm: bool
+        self, endpoint: Endpoint, config: FleetConfig, now: Monotonic, *, warm_until: float
     ) -> None:
         self.endpoint = endpoint
         self.id: EndpointId = endpoint.id
@@ -95,8 +99,9 @@ class EndpointState:
         self.speed = Speed()
         self.draining = False
         self.born_at = self.joined_at = now
-        self.ramped = warm or config.join_ramp_s <= 0
-        self.weight = endpoint.weight if self.ramped else endpoint.weight / RAMP_STEPS
+        self.warm_until = warm_until
+        self.ramped = config.join_ramp_s <= 0
+        self.weight = self._share(now) * endpoint.weight
 
     def __repr__(self) -> str:
         return (
@@ -111,14 +116,22 @@ class EndpointState:
         """
         if self.ramped:
             return False
-        if self.health.not_ready or not self.models:
+        absent = self.health.not_ready or not self.models
+        if absent:
             self.joined_at = now
-        step = int((now - self.joined_at) / self.config.join_ramp_s * RAMP_STEPS) + 1
-        weight = self.endpoint.weight * min(step, RAMP_STEPS) / RAMP_STEPS
-        self.ramped = step >= RAMP_STEPS
+        share = self._share(now)
+        self.ramped = share >= 1 and not absent
+        weight = share * self.endpoint.weight
         changed = weight != self.weight
         self.weight = weight
         return changed
+
+    def _share(self, now: Monotonic) -> float:
+        """Of its full weight, as of now."""
+        if self.ramped or self.joined_at <= self.warm_until:
+            return 1.0
+        step = int((now - self.joined_at) / self.config.join_ramp_s * RAMP_STEPS) + 1
+        return min(step, RAMP_STEPS) / RAMP_STEPS
 
     def revise(self, endpoint: Endpoint) -> bool:
         """Discovery says something new of it; False if that makes it another engine."""
@@ -127,7 +140,7 @@ class EndpointState:
             return False
         self.endpoint = endpoint
         if endpoint.weight != old.weight:  # on the ramp the next tick puts it right
-            self.weight = endpoint.weight if self.ramped else endpoint.weight / RAMP_STEPS
+            self.weight = self._share(self.joined_at) * endpoint.weight
         if endpoint.models and endpoint.models != old.models:
             self.models = frozenset(endpoint.models)
         return True
@@ -197,7 +210,7 @@ class Fleet:
         self._memory = ModelMemory()
         self._version = 0
         self._stale_at = float("inf")
-        self._seeded = False
+        self._warm_until = float("inf")
 
     def __repr__(self) -> str:
         return f"<Fleet {len(self.endpoints)} endpoints, version {self._version}>"
@@ -208,23 +221,24 @@ class Fleet:
         Who stays keeps everything it knows, also when only its weight or its models are new. Who
         leaves, or comes back at another URL, is purged with its shadow; open leases close on the
         state they hold. They drain: an error that one still answers may be its end and no word on
-        the request. The first non-empty update counts as warm: no ramp.
+        the request.
         """
         self._memory.note(self.models(), now)
         wanted = {endpoint.id: endpoint for endpoint in endpoints}
         gone = [state for id_, state in self.endpoints.items() if id_ not in wanted]
+        if wanted:
+            self._warm_until = min(self._warm_until, now + START_S)
         fresh = {}
         for id_, endpoint in sorted(wanted.items()):
             known = self.endpoints.get(id_)
             if known is not None and known.revise(endpoint):
                 fresh[id_] = known
             else:
-                fresh[id_] = EndpointState(endpoint, self.config, now, warm=not self._seeded)
+                fresh[id_] = EndpointState(endpoint, self.config, now, warm_until=self._warm_until)
                 if known is not None:
                     gone.append(known)
         for state in gone:
             state.draining = True
-        self._seeded = self._seeded or bool(fresh)
         self.endpoints = fresh
         self._join(fresh.values())
         self.touch()

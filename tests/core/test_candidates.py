@@ -29,7 +29,7 @@ START = Monotonic(0.0)
 def state(name: str, weight: float = 1.0) -> EndpointState:
     """An endpoint that has been there from the start."""
     endpoint = Endpoint(url="http://127.0.0.1:1", name=name, weight=weight)
-    return EndpointState(endpoint, FleetConfig(), START, warm=True)
+    return EndpointState(endpoint, FleetConfig(), START, warm_until=START)
 
 
 def fleet(n: int) -> list[EndpointState]:

@@ -224,31 +224,22 @@ class TestRamp:
     def test_those_present_at_the_start_count_as_warm(self) -> None:
         assert {state.weight for state in fleet_of("a", "b").endpoints.values()} == {1.0}
 
-    def test_who_joins_rises_from_a_tenth_to_its_weight(self) -> None:
+    def test_those_who_are_listed_and_answer_moments_later_do_too(self) -> None:
         fleet = fleet_of("a")
-        fleet.update([endpoint("a"), endpoint("b", weight=2.0)], T0)
-        weights = []
-        for second in range(0, 31, 3):
-            fleet.tick(after(second))
-            weights.append(round(state_of(fleet, "b").weight, 6))
-        assert weights == [0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.0]
-        assert state_of(fleet, "a").weight == 1.0
-
-    def test_each_step_makes_a_new_version_and_a_tick_without_one_does_not(self) -> None:
-        fleet = fleet_of("a")
-        fleet.update([endpoint("a"), endpoint("b")], T0)
-        pool = pool_of(fleet)
-        fleet.tick(after(1))
-        assert pool_of(fleet) is pool
-        fleet.tick(after(4))
-        assert pool_of(fleet).version != pool.version
-
-    def test_the_ramp_of_an_engine_that_loads_for_minutes_begins_when_it_is_ready(self) -> None:
-        fleet = fleet_of("a")
-        fleet.update([endpoint("a"), endpoint("b")], T0)
+        fleet.update([endpoint("a"), endpoint("b", weight=2.0)], after(2))
         state = state_of(fleet, "b")
         state.health.engine_not_ready()
-        for second in (0, 60, 120):
+        fleet.tick(after(3))
+        state.health.probe_succeeded()
+        for second in (4, 60):
+            fleet.tick(after(second))
+            assert state.weight == 2.0
+
+    def test_one_that_is_listed_at_the_start_and_still_loads_is_cold(self) -> None:
+        fleet = fleet_of("a", "b")
+        state = state_of(fleet, "b")
+        state.health.engine_not_ready()
+        for second in (1, 60, 120):
             fleet.tick(after(second))
         state.health.probe_succeeded()
         fleet.tick(after(121))
@@ -256,17 +247,49 @@ class TestRamp:
         fleet.tick(after(150))
         assert state.weight == 1.0
 
+    def test_who_joins_rises_from_a_tenth_to_its_weight(self) -> None:
+        fleet = fleet_of("a")
+        fleet.update([endpoint("a"), endpoint("b", weight=2.0)], after(100))
+        weights = []
+        for second in range(0, 31, 3):
+            fleet.tick(after(100 + second))
+            weights.append(round(state_of(fleet, "b").weight, 6))
+        assert weights == [0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.0]
+        assert state_of(fleet, "a").weight == 1.0
+
+    def test_each_step_makes_a_new_version_and_a_tick_without_one_does_not(self) -> None:
+        fleet = fleet_of("a")
+        fleet.update([endpoint("a"), endpoint("b")], after(100))
+        pool = pool_of(fleet)
+        fleet.tick(after(101))
+        assert pool_of(fleet) is pool
+        fleet.tick(after(104))
+        assert pool_of(fleet).version != pool.version
+
+    def test_the_ramp_of_an_engine_that_loads_for_minutes_begins_when_it_is_ready(self) -> None:
+        fleet = fleet_of("a")
+        fleet.update([endpoint("a"), endpoint("b")], after(100))
+        state = state_of(fleet, "b")
+        state.health.engine_not_ready()
+        for second in (100, 160, 220):
+            fleet.tick(after(second))
+        state.health.probe_succeeded()
+        fleet.tick(after(221))
+        assert state.weight == 0.1
+        fleet.tick(after(250))
+        assert state.weight == 1.0
+
     def test_a_weight_that_changes_on_the_ramp_stays_on_it(self) -> None:
         fleet = fleet_of("a")
-        fleet.update([endpoint("a"), endpoint("b")], T0)
-        fleet.update([endpoint("a"), endpoint("b", weight=4.0)], after(16))
-        fleet.tick(after(16))
+        fleet.update([endpoint("a"), endpoint("b")], after(100))
+        fleet.update([endpoint("a"), endpoint("b", weight=4.0)], after(116))
+        fleet.tick(after(116))
         assert state_of(fleet, "b").weight == pytest.approx(2.4)
 
     def test_without_a_ramp_who_joins_is_full_at_once(self) -> None:
         fleet = fleet_of("a", config=FleetConfig(join_ramp_s=0.0))
-        fleet.update([endpoint("a"), endpoint("b")], T0)
-        fleet.tick(after(1))
+        fleet.update([endpoint("a"), endpoint("b")], after(100))
+        fleet.tick(after(101))
         assert state_of(fleet, "b").weight == 1.0
 
 

@@ -21,7 +21,7 @@ def after(seconds: float) -> Monotonic:
 
 def endpoint() -> EndpointState:
     """An endpoint that has been there from the start."""
-    return EndpointState(Endpoint(url="http://e:1"), FleetConfig(), T0, warm=True)
+    return EndpointState(Endpoint(url="http://e:1"), FleetConfig(), T0, warm_until=T0)
 
 
 def open_lease(

@@ -41,7 +41,7 @@ fleets = st.lists(
 def state(name: str, weight: float = 1.0) -> EndpointState:
     """An endpoint that has been there from the start."""
     endpoint = Endpoint(url="http://127.0.0.1:1", name=name, weight=weight)
-    return EndpointState(endpoint, FleetConfig(), START, warm=True)
+    return EndpointState(endpoint, FleetConfig(), START, warm_until=START)
 
 
 def equal_fleet(n: int) -> list[EndpointState]:

@@ -221,6 +221,7 @@ def test_a_worker_that_starts_late_starts_with_what_was_reloaded(
     config.write_text(json.dumps({"policy": "round-robin", "endpoints": [engine.url]}))
     router = procs.router([], "--config", str(config), "--workers", "2")
     until(lambda: len(children(router.process.pid)) == 2, "two workers to run")
+    until(lambda: router.output().count("joined") == 1, "worker 0, which tells of it, to join")
     config.write_text(json.dumps({"policy": "random", "endpoints": [engine.url]}))
     router.process.send_signal(signal.SIGHUP)
     until(lambda: router.output().count("reload: done") == 2, "both to reload")

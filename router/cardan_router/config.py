@@ -142,7 +142,8 @@ class ReloadConfig(Section, frozen=True):
 
     At SIGHUP, and where `poll_s` is not 0 also when one of these files has changed: they are
     looked at that often, in seconds. In a container nobody sends signals; mounted ConfigMaps and
-    Secrets change by themselves.
+    Secrets change by themselves, each in its own time: a reload that fails is tried again at every
+    look.
     """
 
     poll_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0

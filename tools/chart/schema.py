@@ -159,4 +159,15 @@ def _refs(schema: object) -> list[str]:
 
 
 def _dump(schema: Schema) -> str:
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(_whole(schema), indent=2, ensure_ascii=False) + "\n"
+
+
+def _whole(value: object) -> object:
+    """Whole numbers without a fraction: `Annotated[float, Meta(ge=0)]` and `Meta(ge=0.0)` are equal
+    to typing's cache, so which of the two a field shows depends on what was imported first.
+    """
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

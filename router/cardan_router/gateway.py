@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Who owns the models of `/v1/models`: by this a gateway knows another one.
+OWNER = "cardan"
 # Deadlines are seconds; five looks a second cost nothing and miss none by more than this.
 SWEEP_S = 0.2
 
@@ -340,7 +342,7 @@ class Gateway:
             "id": name,
             "object": "model",
             "created": self.started_at_unix_s,
-            "owned_by": "cardan",
+            "owned_by": OWNER,
         }
 
     def _wake_waiting(self) -> None:

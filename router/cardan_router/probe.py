@@ -12,6 +12,10 @@ How each engine is asked whether it is well:
                           generates a token and takes a second
     others   /v1/models   200
 
+A gateway is no engine: what answers as one of ours does not join, or a selector that matches the
+gateways too would send requests round in circles. (Whoever wants one gateway before another says
+`engine: openai` of it.)
+
 A health path that does not exist (404, 405, 501) or wants a key (401, 403) says nothing bad:
 someone answers there. What an engine tells of itself is not kept beyond its models and its kind:
 SGLang's `/server_info` carries its API keys in clear.
@@ -31,6 +35,7 @@ from cardan.health import Verdict
 from cardan.instants import Monotonic
 
 from cardan_router.fetch import Answer, FetchError, FetchFault
+from cardan_router.gateway import OWNER
 from cardan_router.logs import NEWS
 
 if TYPE_CHECKING:
@@ -154,6 +159,8 @@ class Prober:
             answer = await self._get(state, MODELS_PATH, INTROSPECT_TIMEOUT_S)
             models = _read_models(answer)
             kind = state.endpoint.engine
+            if kind is not EngineKind.OPENAI and any(m.owned_by == OWNER for m in models):
+                raise ValueError("a gateway answers there, not an engine")
             if kind is EngineKind.AUTO:
                 kind = await self._kind(state, models)
         except (FetchError, ValueError) as error:

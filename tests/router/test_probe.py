@@ -13,9 +13,10 @@ from cardan.instants import Monotonic
 from cardan_router.config import ProbeConfig
 from cardan_router.discovery import Membership
 from cardan_router.fetch import Fetcher
+from cardan_router.gateway import OWNER
 from cardan_router.probe import MAX_RETRY_S, Prober
 
-from tests.router.stub import Stub, stub
+from tests.router.stub import Stub, model_list, stub
 
 if TYPE_CHECKING:
     from cardan.fleet import EndpointState
@@ -97,6 +98,18 @@ async def test_an_engine_whose_models_do_not_tell_is_known_by_its_paths(
         await bench.visit()
         assert bench.state.engine is kind
         assert bench.routable()
+
+
+async def test_a_gateway_is_no_engine_unless_somebody_says_so() -> None:
+    async with stub() as gateway:
+        gateway.answers["/v1/models"] = (200, model_list(OWNER, "m"))
+        found = bench_of(gateway)
+        await found.visit()
+        assert not found.routable()
+        assert found.results == ["introspection-failed"]
+        chained = Bench(Endpoint(url=gateway.url, engine=EngineKind.OPENAI))
+        await chained.visit()
+        assert chained.routable()
 
 
 @pytest.mark.parametrize(

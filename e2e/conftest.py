@@ -26,8 +26,14 @@ TIMEOUT_S = 180.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on a cluster wait for pods: they get more time than a unit test."""
+    """Tests on a cluster wait for pods: they get more time than a unit test.
+
+    With pytest-xdist (`--dist loadgroup`) those on the whole cluster follow one another in one
+    worker, for they change the same node, and all others run beside them.
+    """
     for item in items:
+        on_node = "cluster" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("node" if on_node else "others"))
         if item.get_closest_marker("cluster") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(TIMEOUT_S))
 

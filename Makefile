@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := core router sim cli tests e2e benchmarks tools
 
-.PHONY: help sync fmt lint types imports gen-check test demo bench e2e-engines demo-k8s kind-demo cluster cluster-down e2e-cluster rollouts kind-down e2e-kind images chart-check docs-check clean
+.PHONY: can-demo can-kind help sync fmt lint types imports gen-check test demo bench e2e-engines demo-k8s kind-demo cluster cluster-down e2e-cluster rollouts kind-down e2e-kind images chart-check docs-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,10 +53,19 @@ test: $(READY) ## the whole test suite: unit, laws, real processes
 demo: $(READY) ## eight simulated engines behind the gateway, round-robin against Cardan
 	$(BIN)/cardan demo
 
-demo-k8s: $(READY) ## a cluster, the chart, a workload, an upgrade under load (root, or kind; KEEP=1)
+# Before minutes of installing: what cannot be done here is said at once.
+HAS_KIND := command -v kind >/dev/null && docker info >/dev/null 2>&1
+can-demo:
+	@[ -n "$$CARDAN_KUBECONFIG" ] || { [ "$$(uname)" = Linux ] && [ "$$(id -u)" = 0 ]; } || { $(HAS_KIND); } \
+	  || { echo "the demo needs kind and a Docker that answers, or Linux and root"; exit 1; }
+
+can-kind:
+	@$(HAS_KIND) || { echo "a kind cluster needs kind and a Docker that answers"; exit 1; }
+
+demo-k8s: can-demo $(READY) ## a cluster, the chart, a workload, an upgrade under load (root, or kind; KEEP=1)
 	@$(BIN)/python -m e2e.demo $(if $(KEEP),--keep)
 
-kind-demo: $(READY) ## the same on kind (Docker; KEEP=1)
+kind-demo: can-kind $(READY) ## the same on kind (Docker; KEEP=1)
 	@$(BIN)/python -m e2e.demo --on kind $(if $(KEEP),--keep)
 
 bench: $(READY) ## the gateway against its peers, in one run
@@ -92,7 +101,7 @@ chart-check: $(READY) ## the chart: lint, schema, templates (needs helm)
 	$(BIN)/pytest -q -n 2 tests/chart
 
 images: $(READY) ## cardan-router and cardan-engine, by docker, podman or buildah (BASE=IMAGE, TAG=dev)
-	$(BIN)/python tools/build_images.py --tag $(or $(TAG),dev) $(if $(BASE),--base $(BASE))
+	$(BIN)/python tools/build_images.py --tag '$(or $(TAG),dev)' $(if $(BASE),--base '$(BASE)')
 
 clean: ## remove .venv and tool caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache out

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,11 @@ DOCKERFILE: Final = "deploy/images/Dockerfile"
 # that run are pip's and ours.
 BUILDAH_FLAGS: Final = ("--isolation", "chroot", "--layers")
 PIP_CONF: Final = "/etc/pip.conf"
+# What docker, podman and buildah say where the base image cannot be had.
+FETCHING: Final = re.compile(r"\bpull|registry|docker\.io|resolve source metadata|short-name")
+NO_REGISTRY: Final = (
+    "Is the base image's registry out of reach? Name another base with BASE=IMAGE (--base IMAGE)."
+)
 
 
 class BuildError(Exception):
@@ -53,7 +59,12 @@ def build(
     command += [w for key, value in told.items() for w in ("--build-arg", f"{key}={value}")]
     command += [word for secret in _secrets() for word in ("--secret", secret)]
     command += ["-f", dockerfile, "--target", target, "-t", name, "."]
-    _run(command)
+    try:
+        _run(command)
+    except BuildError as error:
+        if not base and FETCHING.search(str(error)):
+            raise BuildError(f"{error}\n{NO_REGISTRY}") from error
+        raise
 
 
 def archive(name: str, path: Path, *, tool: str = "") -> None:

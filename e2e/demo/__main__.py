@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from e2e.cluster.errors import ClusterError
 from e2e.demo import where
 from e2e.demo.errors import DemoError
-from e2e.demo.story import Story
+from e2e.demo.story import REMOVAL, Story
 from e2e.demo.tell import Teller
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _run(which: str, *, keep: bool) -> None:
                 tell.line(words)
             found = stack.enter_context(where.cluster(which, keep=keep))
             _introduce(found, tell)
-        Story(found.cluster, tell).run()
+        _show(found, tell)
         if keep or found.stays:
             _hand_over(found, tell)
         else:
@@ -62,6 +62,22 @@ def _run(which: str, *, keep: bool) -> None:
                 stack.close()
                 tell.line("Nothing is left. To keep it and look around: make demo-k8s KEEP=1")
     tell.title(f"All of it true, in {time.monotonic() - tell.began:.0f} s.")
+
+
+def _show(found: Where, tell: Teller) -> None:
+    """The story. A cluster that stays anyway is not left with half of it, unless it went wrong."""
+    story = Story(found.cluster, tell)
+    try:
+        story.run()
+    except KeyboardInterrupt:
+        if found.stays:
+            story.undo()
+            tell.line("The cluster stays: it was there before.")
+        raise
+    except (ClusterError, DemoError):
+        if found.stays and story.began:
+            tell.line(f"All of it stays, to be looked at. To remove it: {REMOVAL}")
+        raise
 
 
 def _introduce(found: Where, tell: Teller) -> None:

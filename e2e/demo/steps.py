@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Final
 
+from e2e.cluster.errors import CommandError
 from e2e.cluster.paths import ROOT
 from e2e.demo.errors import DemoError
 from e2e.images import REGISTRY
@@ -26,6 +28,7 @@ GATEWAYS: Final = 2  # router.replicas of the chart
 ENGINES: Final = 4  # engines.simulated.replicas of the chart
 # Installing took 12 s here; a cluster that pulls nothing has no reason to take minutes.
 INSTALL_S: Final = 180
+TAG: Final = re.compile(r"[0-9a-f]{12}(-next)?")  # as `images` makes them
 # Six pods one after the other, or nearly so: 25 to 50 s here.
 UPGRADE_S: Final = 300.0
 EXPLAIN_S: Final = 30
@@ -42,6 +45,27 @@ def install_words(tag: str) -> list[str]:
 def install(cluster: Cluster, tag: str) -> None:
     """Install the chart with simulated engines, and wait until all of it is ready."""
     cluster.helm(*_placed(install_words(tag)), f"--timeout={INSTALL_S}s", timeout_s=INSTALL_S + 10)
+
+
+def earlier(cluster: Cluster) -> bool:
+    """Whether an earlier demo's release is there. Its values tell: nobody else has such images.
+
+    Raises:
+        DemoError: a release of that name is there which is not a demo's.
+    """
+    try:
+        values = json.loads(cluster.helm("get", "values", RELEASE, "-o", "json")) or {}
+    except CommandError as error:
+        if "not found" in error.output:
+            return False
+        raise
+    image = values.get("image", {})
+    if image.get("registry") != REGISTRY or not TAG.fullmatch(str(image.get("tag"))):
+        raise DemoError(
+            f"the cluster has a release {RELEASE} that no demo has installed, and the demo would "
+            f"replace it: `helm uninstall {RELEASE}` first, or take another cluster"
+        )
+    return True
 
 
 def uninstall(cluster: Cluster) -> None:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from e2e import images
+from e2e.cluster.errors import ClusterError
 from e2e.demo import counters, steps
 from e2e.demo.errors import DemoError
 from e2e.demo.forward import fetch, forwarded
@@ -28,6 +29,9 @@ ROLLING_BETWEEN: Final = (240, 440)
 ADMIN_PORT: Final = 9090
 # How the status page can be known from any other page.
 PAGE_TITLE: Final = "<title>Cardan"
+LOAD: Final = "cardan-demo-load"
+# For who has to do it by hand.
+REMOVAL: Final = f"helm uninstall {steps.RELEASE}; kubectl delete job,configmap {LOAD}"
 
 
 class Story:
@@ -40,18 +44,23 @@ class Story:
         self._image = ""
         self._tag = ""
         self._installed_s = 0.0
+        self.began = False  # whether anything of it is on the cluster
 
     def run(self) -> None:
         """All of it.
 
         Raises:
-            DemoError: what was to be shown is not so.
+            DemoError: what was to be shown is not so, or the cluster has a release of our name
+                that is somebody's.
         """
+        earlier = steps.earlier(self._cluster)
         with self._tell.step("Images: the gateway and the simulated engine, from this checkout"):
             self._tag = images.load(self._cluster)
             self._image = f"{images.REGISTRY}/cardan-engine:{self._tag}"
             self._tell.line(f"{images.REGISTRY}/cardan-router:{self._tag} and {self._image}")
         with self._tell.step("The chart: two gateways, four engines without a GPU"):
+            if earlier:
+                self._tell.line(f"The release {steps.RELEASE} of an earlier demo is replaced.")
             self._install()
         with self._tell.step("One request, and why it went where it went"):
             self._explain()
@@ -60,7 +69,23 @@ class Story:
         with self._tell.step("An upgrade of everything, under the same load"):
             self._upgrade()
 
+    def undo(self) -> None:
+        """Remove what is on the cluster by now.
+
+        Raises:
+            DemoError: not all of it is gone; the message says how to remove the rest.
+        """
+        if not self.began:
+            return
+        self._tell.line("Removing the release and its load ...")
+        try:
+            Load(self._cluster, LOAD, self._image).remove()
+            steps.uninstall(self._cluster)
+        except (ClusterError, KeyboardInterrupt) as error:
+            raise DemoError(f"stopped, but not all of it is removed: {REMOVAL}") from error
+
     def _install(self) -> None:
+        self.began = True
         steps.uninstall(self._cluster)
         self._tell.command("helm", *steps.install_words(self._tag))
         began = time.monotonic()
@@ -80,7 +105,7 @@ class Story:
             self._tell.block(steps.explain(url))
 
     def _load(self) -> None:
-        load = Load(self._cluster, "load", self._image)
+        load = Load(self._cluster, LOAD, self._image)
         with forwarded(self._cluster, steps.GATEWAY, ADMIN_PORT) as url:
             port = url.rpartition(":")[2]
             self._tell.command(f"kubectl port-forward {steps.GATEWAY} {port}:{ADMIN_PORT} &")
@@ -139,7 +164,7 @@ class Story:
     def _upgrade(self) -> None:
         before = self._pods()
         requests = rolling(self._installed_s)
-        load = Load(self._cluster, "load", self._image)
+        load = Load(self._cluster, LOAD, self._image)
         load.start(STEADY, requests, RATE_RPS)
         with self._tell.clock("under load") as clock:
             load.await_running(clock)

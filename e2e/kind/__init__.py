@@ -61,7 +61,13 @@ def create() -> Path:
 
 
 def delete() -> None:
-    """Delete the cluster, if it is there."""
+    """Delete the cluster, if it is there.
+
+    Raises:
+        UnavailableError: kind or Docker is missing, and with it every cluster of theirs.
+    """
+    if lacking := missing():
+        raise UnavailableError(f"deleting a kind cluster needs {lacking}")
     kubeconfig = _kubeconfig()
     argv = ["kind", "delete", "cluster", "--name", NAME, "--kubeconfig", str(kubeconfig)]
     commands.output(argv)

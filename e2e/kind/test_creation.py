@@ -53,6 +53,12 @@ def test_it_is_deleted_with_its_kubeconfig(tools: Path) -> None:
     assert not (tools / "cache/cardan/cluster/kind.kubeconfig").exists()
 
 
+def test_without_kind_nothing_is_deleted_and_that_is_said(tools: Path) -> None:
+    (tools / "kind").unlink()
+    with pytest.raises(UnavailableError, match="deleting a kind cluster needs kind"):
+        delete()
+
+
 def test_what_is_missing_is_said(tools: Path) -> None:
     (tools / "kind").unlink()
     with pytest.raises(UnavailableError, match="needs kind"):

@@ -85,7 +85,7 @@ def archive(target: str) -> Path:
     """
     folder = cache_root() / "built" / tag()
     path = folder / f"{target}.tar"
-    with locked(cache_root() / "built.lock"):
+    with locked(cache_root() / "built.lock", doing="builds images"):
         folder.mkdir(parents=True, exist_ok=True)
         _use(folder)
         if not path.exists():

@@ -64,12 +64,16 @@ def _how_to_use(cluster: LocalCluster) -> str:
 
 
 def _down(options: argparse.Namespace) -> None:
-    for name in (options.name, f"{options.name}-api"):
-        if held.found(name) and (line := held.connect(runs() / name)):
+    held.check_name(options.name)
+    names = [name for name in (options.name, f"{options.name}-api") if held.found(name)]
+    for name in names:
+        if line := held.connect(runs() / name):
             line.ask("set", what="ended")
             line.let_go()
             held.await_end(name)
             say(f"cluster {name} is gone")
+    if not names:
+        say(f"there is no cluster {options.name}")
     held.sweep()
 
 

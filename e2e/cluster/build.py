@@ -110,7 +110,7 @@ def build() -> Path:
         ClusterError: something did not build.
     """
     check()
-    with locked(cache() / ".lock"):
+    with locked(cache() / ".lock", doing="builds the same cluster"):
         _tools()
         images.build()
     return cache() / "bin"

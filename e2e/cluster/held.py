@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 # A keeper is a Python that imports little: 0.1 s here, ten times that on a busy machine.
 START_DEADLINE_S = 20.0
 END_DEADLINE_S = 30.0
+DOING = "starts or ends a cluster"
+# A DNS label, and short: it is in the paths of sockets, which end at 107 bytes (see `paths`).
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?")
 
 
 class Held:
@@ -69,9 +73,19 @@ def connect(folder: Path) -> Held | None:
     return Held(folder, line)
 
 
+def check_name(name: str) -> None:
+    """Refuse what cannot name a cluster.
+
+    Raises:
+        ClusterError: it is no short DNS label.
+    """
+    if not NAME.fullmatch(name):
+        raise ClusterError(f"{name!r} cannot name a cluster: a-z, 0-9 and -, at most 24 of them")
+
+
 def found(name: str) -> bool:
     """Whether a cluster of this name lives."""
-    with locked(runs() / ".lock"):
+    with locked(runs() / ".lock", doing=DOING):
         folder = runs() / name
         return folder.is_dir() and not _dead(folder)
 
@@ -80,11 +94,15 @@ def hold(name: str) -> tuple[Held, bool]:
     """Hold the cluster of this name, and whether it is new: then the caller has to fill it.
 
     Only one of several callers gets a new one; the others get it too and wait for `await_ready`.
+
+    Raises:
+        ClusterError: no name for a cluster, or a cluster that neither answers nor ends.
     """
+    check_name(name)
     folder = runs() / name
     end = time.monotonic() + END_DEADLINE_S
     while time.monotonic() < end:
-        with locked(runs() / ".lock"):
+        with locked(runs() / ".lock", doing=DOING):
             _sweep()
             if not folder.exists():
                 return _create(folder), True
@@ -96,7 +114,7 @@ def hold(name: str) -> tuple[Held, bool]:
 
 def sweep() -> None:
     """Remove what clusters left whose keepers were killed."""
-    with locked(runs() / ".lock"):
+    with locked(runs() / ".lock", doing=DOING):
         _sweep()
 
 

@@ -54,19 +54,23 @@ def runs() -> Path:
 
 
 @contextmanager
-def locked(path: Path, deadline_s: float = LOCK_DEADLINE_S) -> Iterator[None]:
+def locked(
+    path: Path, deadline_s: float = LOCK_DEADLINE_S, *, doing: str = "holds it"
+) -> Iterator[None]:
     """Hold this file's lock; the kernel lets go of it when the holder dies.
+
+    `doing`: what a holder does, for those who wait.
 
     Raises:
         ClusterError: somebody holds it all the time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        _lock(file, path, deadline_s)
+        _lock(file, path, deadline_s, doing)
         yield
 
 
-def _lock(file: TextIO, path: Path, deadline_s: float) -> None:
+def _lock(file: TextIO, path: Path, deadline_s: float, doing: str) -> None:
     began = time.monotonic()
     is_told = False
     while not _locks(file):
@@ -74,7 +78,7 @@ def _lock(file: TextIO, path: Path, deadline_s: float) -> None:
         if waited_s > deadline_s:
             raise ClusterError(f"another process held {path} for {deadline_s:.0f} s")
         if waited_s > PATIENCE_S and not is_told:
-            say(f"waiting for another process, which holds {path}")
+            say(f"waiting for another process, which {doing} (lock: {path})")
             is_told = True
         time.sleep(0.02)
 

@@ -5,12 +5,14 @@ where there are none a test is skipped with one line, or fails if a cluster is r
 from __future__ import annotations
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import TYPE_CHECKING
 
 import pytest
 
+from e2e.cluster import __main__ as cli
 from e2e.cluster import build, cgroups, find, golang, held, paths, up
 from e2e.cluster.errors import ClusterError, UnavailableError, UnsupportedError
 from e2e.cluster.given import VARIABLE
@@ -81,14 +83,18 @@ def test_only_a_given_cluster_is_excused_for_what_it_cannot_do(
         raise UnsupportedError("not here")
 
 
-def test_who_waits_for_a_lock_is_told_so_and_not_for_ever(
+def test_who_waits_for_a_lock_is_told_so_what_for_and_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(paths, "PATIENCE_S", 0.0)
     lock = tmp_path / "lock"
-    with locked(lock), pytest.raises(ClusterError, match=str(lock)), locked(lock, deadline_s=0.1):
+    with (
+        locked(lock),
+        pytest.raises(ClusterError, match=str(lock)),
+        locked(lock, deadline_s=0.1, doing="builds images"),
+    ):
         pass
-    assert capsys.readouterr().err.count("waiting for another process") == 1
+    assert capsys.readouterr().err.count("waiting for another process, which builds images") == 1
     with locked(lock, deadline_s=0.1):
         pass
 
@@ -153,3 +159,19 @@ def test_many_who_want_one_cluster_get_one(api: Cluster) -> None:
         assert len(set(pool.map(keeper, range(3)))) == 1
     held.await_end(f"{name}-api")
     assert not held.found(f"{name}-api")
+
+
+@pytest.mark.parametrize("name", ["", "../x", "Upper", "a_b", "-a", "a-", "a" * 25, "a\n"])
+def test_a_name_that_cannot_be_a_folder_and_a_host_is_refused_before_anything_is_made(
+    name: str,
+) -> None:
+    with pytest.raises(ClusterError, match="cannot name a cluster"):
+        held.hold(name)
+
+
+def test_taking_down_a_cluster_that_is_not_there_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["e2e.cluster", "down", "nosuch"])
+    assert cli.main() == 0
+    assert "there is no cluster nosuch" in capsys.readouterr().err

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import html
+import http.client
 import json
 import math
 import re
+import sys
 import time
 import urllib.parse
 import urllib.request
@@ -47,8 +49,12 @@ class Line(NamedTuple):
     points: list[tuple[float, float]]
 
 
-def main() -> None:
-    """Ask, draw, write."""
+class NoAnswerError(Exception):
+    """Nobody is there, or it is no Prometheus."""
+
+
+def main() -> int:
+    """Ask, draw, write; 1 and a sentence where nobody answers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prometheus", default="http://127.0.0.1:9090", metavar="URL")
     parser.add_argument("--out", type=Path, default=Path("fleet.html"), metavar="FILE")
@@ -57,17 +63,26 @@ def main() -> None:
     flags = parser.parse_args()
     end_s = time.time()
     ask = asker(flags.prometheus, end_s - 60 * flags.minutes, end_s)
-    flags.out.write_text(page(grafana.document(FLEET_DASHBOARD), ask, flags.rate))
+    try:
+        drawn = page(grafana.document(FLEET_DASHBOARD), ask, flags.rate)
+    except NoAnswerError as error:
+        sys.stderr.write(f"preview: no Prometheus answers at {flags.prometheus}: {error}\n")
+        return 1
+    flags.out.write_text(drawn)
+    return 0
 
 
 def asker(base: str, start_s: float, end_s: float) -> Callable[[str], list[dict[str, Any]]]:
-    """Range queries of one Prometheus over one span."""
+    """Range queries of one Prometheus over one span; `NoAnswerError` where it gives none."""
     span = {"start": start_s, "end": end_s, "step": max(1.0, (end_s - start_s) / POINTS)}
 
     def ask(expr: str) -> list[dict[str, Any]]:
         query = urllib.parse.urlencode({"query": expr, **span})
-        with urllib.request.urlopen(f"{base}/api/v1/query_range?{query}", timeout=30) as answer:
-            found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+        try:
+            with urllib.request.urlopen(f"{base}/api/v1/query_range?{query}", timeout=30) as answer:
+                found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+        except (OSError, ValueError, KeyError, http.client.HTTPException) as error:
+            raise NoAnswerError(str(error)) from error
         return found
 
     return ask
@@ -266,4 +281,4 @@ polyline { stroke-width: 1.4 } b { color: #fff }
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

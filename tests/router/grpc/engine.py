@@ -30,6 +30,7 @@ class Engine:
         self.running = 0
         self.most_running = 0
         self.left = 0
+        self.connections: set[asyncio.StreamWriter] = set()
         self.url = ""
         self.go_on = asyncio.Event()
         self.go_on.set()
@@ -54,7 +55,17 @@ class Engine:
             await write_json(out, whole(ask, "".join(f"w{i} " for i in range(count)), count))
 
     async def serve(self, reader: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
-        """One connection, one request."""
+        """One connection, one request; it counts as open until its transport is gone."""
+        self.connections.add(out)
+        try:
+            await self._serve(reader, out)
+        finally:
+            out.close()
+            with contextlib.suppress(ConnectionError):
+                await out.wait_closed()
+            self.connections.remove(out)
+
+    async def _serve(self, reader: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             ask = await _read(reader)
             self.asks.append(ask)
@@ -74,7 +85,6 @@ class Engine:
                 answering.cancel()
                 leaving.cancel()
                 await asyncio.gather(answering, leaving, return_exceptions=True)
-        out.close()
 
 
 @contextlib.asynccontextmanager
@@ -89,6 +99,9 @@ async def engine() -> AsyncIterator[Engine]:
         made.go_on.set()
         server.close()
         await until(lambda: made.running == 0)
+        for out in made.connections:
+            out.close()
+        await until(lambda: not made.connections)
 
 
 async def until(condition: Callable[[], object], deadline_s: float = 10.0) -> None:

@@ -5,6 +5,7 @@
     pods, slices, pools    what each kind of object says
     frames     bytes of a list or a watch become pages and events
     reflector  the state machine: what to ask next, and what is known
+    missing    when to say that nothing is found
 
 These are pure: no clock, no I/O, no randomness of their own. Around them:
 

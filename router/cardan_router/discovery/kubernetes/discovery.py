@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from cardan_router.clock import monotonic
 from cardan_router.discovery.kubernetes.api import KubernetesApi, own_namespace
 from cardan_router.discovery.kubernetes.meter import Meter
+from cardan_router.discovery.kubernetes.missing import Missing
 from cardan_router.discovery.kubernetes.source import Surroundings, make_source
 from cardan_router.logs import NEWS
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from cardan_router.telemetry import Registry
 
 news = logging.getLogger(NEWS)
+
+# How often it is looked whether nothing is found: a tenth of the time after which that is said.
+LOOK_S: Final = 1.0
 
 
 class Report(Protocol):
@@ -118,7 +122,7 @@ class KubernetesDiscovery:
             return
         namespace = config.namespace or own_namespace(config.kubeconfig)
         kubeconfig = config.kubeconfig
-        self._source = make_source(
+        source = self._source = make_source(
             config,
             Surroundings(
                 lambda: self._connect(kubeconfig),
@@ -128,11 +132,22 @@ class KubernetesDiscovery:
                 self._rng,
             ),
         )
-        news.info("watching %s", self._source.links[0].what)
+        news.info("watching %s", source.links[0].what)
         try:
-            await self._source.run()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._tell_missing(source))
+                await source.run()
         finally:
             self._source = None
+
+    async def _tell_missing(self, source: Source) -> None:
+        """Say why nothing is found while nothing is."""
+        missing = Missing()
+        while True:
+            await asyncio.sleep(LOOK_S)
+            words = missing.look(self._meter.clock(), source.missing())
+            if words:
+                news.warning("%s", words)
 
     def _take(self, config: KubernetesConfig, sightings: Sequence[Sighting]) -> None:
         """A whole list. A pod of a known name that is another pod leaves before it comes.

@@ -19,7 +19,7 @@ from cardan_router.discovery.kubernetes.objects import Pod
 from cardan_router.discovery.kubernetes.sighting import Sighting, Traits, sight, traits_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from cardan_router.discovery.kubernetes.objects import Meta
 
@@ -79,6 +79,19 @@ def pod_sightings(
         for number in dict.fromkeys(numbers)
         if number is not None and (active is None or number in active)
     )
+
+
+def why_no_pod(found: Collection[PodFacts | None], ports: Sequence[int | str]) -> str:
+    """Why none of a selector's pods can be asked; empty if one can."""
+    if not found:
+        return "the selector matches no pod"
+    ready = [facts for facts in found if facts is not None and facts.ready]
+    if not ready:
+        return f"pods that match: {len(found)}, but none of them is ready"
+    if any(pod_sightings(facts, ports, with_namespace=False) for facts in ready):
+        return ""
+    wanted = ", ".join(map(str, ports))
+    return f"pods that are ready: {len(ready)}, but none of them has the port {wanted}"
 
 
 def _named_ports(pod: Pod) -> Iterator[tuple[str, int]]:

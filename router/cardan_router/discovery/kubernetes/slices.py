@@ -128,3 +128,15 @@ def port_complaint(slices: Iterable[SliceFacts], ports: Sequence[int | str]) -> 
             wanted = ", ".join(map(str, ports)) or f"the only one or {DEFAULT_PORT_NAME!r}"
             return f"ports of the Service are {names or 'none'}; wanted: {wanted}"
     return ""
+
+
+def why_no_endpoint(slices: Sequence[SliceFacts], ports: Sequence[int | str]) -> str:
+    """Why a Service gives nothing that can be asked; empty if it does."""
+    if not slices:
+        return "it has no EndpointSlice; is there such a Service, and does it have a selector?"
+    sightings = slice_sightings(slices, ports)
+    if any(sighting.ready for sighting in sightings):
+        return ""
+    if sightings:
+        return f"endpoints: {len(sightings)}, but none of them is ready"
+    return port_complaint(slices, ports) or "it has no endpoints; do its labels match any pod?"

@@ -16,13 +16,19 @@ import logging
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from cardan_router.discovery.kubernetes.meter import Link
-from cardan_router.discovery.kubernetes.pods import PodFacts, pod_sightings, read_pod
+from cardan_router.discovery.kubernetes.pods import (
+    PodFacts,
+    pod_sightings,
+    read_pod,
+    why_no_pod,
+)
 from cardan_router.discovery.kubernetes.pools import read_pool
 from cardan_router.discovery.kubernetes.slices import (
     SliceFacts,
     port_complaint,
     read_slice,
     slice_sightings,
+    why_no_endpoint,
 )
 from cardan_router.discovery.kubernetes.watcher import Resource, Watcher
 from cardan_router.discovery_config import ALL_NAMESPACES, PodsConfig, ServiceConfig
@@ -68,6 +74,9 @@ class Source(Protocol):
     def links(self) -> list[Link]:
         """The connections, each with its state."""
 
+    def missing(self) -> str:
+        """Why nothing that can be asked is found; empty if something is, or no list has come."""
+
 
 class PodsSource:
     """The pods of a selector."""
@@ -87,6 +96,10 @@ class PodsSource:
     def links(self) -> list[Link]:
         """See `Source`."""
         return [self._watcher.link]
+
+    def missing(self) -> str:
+        """See `Source`."""
+        return self._pods.missing(self._watcher)
 
     def _tell(self) -> None:
         self._report(self._pods.sightings(self._watcher))
@@ -116,10 +129,18 @@ class ServiceSource:
         """See `Source`."""
         return [self._watcher.link]
 
+    def missing(self) -> str:
+        """See `Source`."""
+        if not self._watcher.reflector.synced:
+            return ""
+        why = why_no_endpoint(self._slices(), self._config.ports)
+        return why and f"{self._watcher.link.what}: {why}"
+
+    def _slices(self) -> list[SliceFacts]:
+        return [facts for facts in self._watcher.reflector.objects.values() if facts is not None]
+
     def _tell(self) -> None:
-        slices: list[SliceFacts] = [
-            facts for facts in self._watcher.reflector.objects.values() if facts is not None
-        ]
+        slices = self._slices()
         complaint = port_complaint(slices, self._config.ports)
         if complaint and complaint != self._complaint:
             news.error("%s: %s", self._watcher.link.what, complaint)
@@ -137,6 +158,7 @@ class InferencePoolSource:
             f"/apis/inference.networking.k8s.io/v1/namespaces/{around.namespace}/inferencepools",
             {"fieldSelector": f"metadata.name={config.name}"},
             read_pool,
+            if_unknown="is the CRD InferencePool (v1) installed?",
         )
         self._pool_watcher = around.watcher(self._what, resource, self._pool_changed)
         self._pods = _PodList((), with_namespace=False)
@@ -154,6 +176,17 @@ class InferencePoolSource:
         """See `Source`."""
         newest = self._next or self._current
         return [self._pool_watcher.link, *([newest.watcher.link] if newest else [])]
+
+    def missing(self) -> str:
+        """See `Source`."""
+        if self._current is not None:
+            return self._pods.missing(self._current.watcher)
+        known = self._pool_watcher.reflector
+        return (
+            f"{self._what}: there is none"
+            if known.synced and not any(known.objects.values())
+            else ""
+        )
 
     def _pool_changed(self) -> None:
         pool = next(filter(None, self._pool_watcher.reflector.objects.values()), None)
@@ -226,6 +259,13 @@ class _PodList:
                     )
                 self._known[key] = known
         return [sighting for _, sightings in self._known.values() for sighting in sightings]
+
+    def missing(self, watcher: Watcher[PodFacts]) -> str:
+        """See `Source`."""
+        if not watcher.reflector.synced:
+            return ""
+        why = why_no_pod(watcher.reflector.objects.values(), self.ports)
+        return why and f"{watcher.link.what}: {why}"
 
 
 def make_source(config: KubernetesConfig, around: Surroundings) -> Source:

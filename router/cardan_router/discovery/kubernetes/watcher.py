@@ -44,11 +44,15 @@ PAGE_SIZE: Final = 250
 
 
 class Resource(NamedTuple, Generic[T]):
-    """What is watched: a collection, which of it, and what is read of each object."""
+    """What is watched: a collection, which of it, and what is read of each object.
+
+    `if_unknown` says what may be wrong where the API does not know the collection.
+    """
 
     path: str
     selection: dict[str, str]
     read: Callable[[msgspec.Raw], T | None]
+    if_unknown: str = ""
 
 
 class Watcher(Generic[T]):
@@ -151,6 +155,8 @@ class Watcher(Generic[T]):
         watching = isinstance(step, Watch)
         if self._open and fault is Fault.TIMEOUT:
             fault = Fault.STALLED
+        if fault is Fault.NOT_FOUND and self._resource.if_unknown:
+            words = f"{words}; {self._resource.if_unknown}"
         self.link.meter.error(fault.value)
         if not self._open and fault is not Fault.EXPIRED:
             self.link.lost(fault, words, watching=watching)

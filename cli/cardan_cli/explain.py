@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import math
 import ssl
 import sys
 import time
@@ -17,10 +18,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 # Between two tries of `--wait`: a pod's name appears in DNS within a second or so.
 PAUSE_S: Final = 0.5
+# A connection within a cluster takes a millisecond; where nothing answers (a network policy that
+# drops) this is soon enough to say so, and to try again.
+CONNECT_S: Final = 5.0
+# An answer of a few tokens takes seconds, and a busy fleet's has to wait for a place.
+ANSWER_S: Final = 60.0
+# Words of somebody else's that fit into a line.
+MAX_WORDS: Final = 100
 # What is worth another try while waiting: no room, no engine yet, a proxy without a gateway.
 NOT_YET: Final = frozenset({429, 502, 503, 504})
 OK: Final = 0
@@ -47,11 +55,9 @@ class Answer(NamedTuple):
 
 
 class Gateway:
-    """A gateway by its URL."""
+    """A gateway by its URL. Nothing is waited for after `end`, by the monotonic clock."""
 
-    def __init__(
-        self, url: str, key: str, *, insecure: bool = False, timeout_s: float = 60.0
-    ) -> None:
+    def __init__(self, url: str, key: str, *, insecure: bool = False) -> None:
         try:
             parts = urlsplit(url)
             host, self._port = parts.hostname, parts.port
@@ -60,7 +66,8 @@ class Gateway:
         if parts.scheme not in ("http", "https") or not host:
             raise ExplainError(f"{url!r} is not http://HOST:PORT")
         self._https, self._host = parts.scheme == "https", host
-        self._timeout_s = timeout_s
+        self._where = f"{host}:{self._port or (443 if self._https else 80)}"
+        self.end = math.inf
         self._tls = ssl.create_default_context()
         if insecure:
             self._tls.check_hostname = False
@@ -89,15 +96,21 @@ class Gateway:
         self, method: str, path: str, body: object | None
     ) -> tuple[dict[str, Any], http.client.HTTPMessage]:
         headers = {**self._headers, "x-cardan-explain": "1", "content-type": "application/json"}
-        connection = self._connection()
+        left_s = min(ANSWER_S, max(self.end - time.monotonic(), PAUSE_S))
+        connection = self._connection(min(left_s, CONNECT_S))
         try:
+            self._connect(connection)
+            connection.sock.settimeout(left_s)
             connection.request(
                 method, path, json.dumps(body).encode() if body is not None else None, headers
             )
             answer = connection.getresponse()
             payload = answer.read()
+        except TimeoutError as error:
+            told = f"{self._where}: no answer within {left_s:.1f} s"
+            raise ExplainError(told, again=True) from error
         except (OSError, http.client.HTTPException) as error:
-            raise ExplainError(f"{self._host}: {error}", again=True) from error
+            raise ExplainError(f"{self._where}: {_line(str(error))}", again=True) from error
         finally:
             connection.close()
         if answer.status != http.client.OK:
@@ -109,12 +122,18 @@ class Gateway:
             raise ExplainError(f"{path}: the answer is not JSON") from error
         return document, answer.headers
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def _connect(self, connection: http.client.HTTPConnection) -> None:
+        try:
+            connection.connect()
+        except TimeoutError as error:
+            raise ExplainError(f"{self._where}: no connection in time", again=True) from error
+
+    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
         if self._https:
             return http.client.HTTPSConnection(
-                self._host, self._port, timeout=self._timeout_s, context=self._tls
+                self._host, self._port, timeout=timeout_s, context=self._tls
             )
-        return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+        return http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -123,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         key = _read_key(args.api_key_file) if args.api_key_file else ""
         gateway = Gateway(args.url, key, insecure=args.insecure)
-        answer = _patiently(lambda: _ask(gateway, args), args.wait)
+        answer = _patiently(gateway, args) if args.wait > 0 else _ask(gateway, args)
         words = json.dumps(answer.receipt, indent=2) + "\n" if args.json else told(answer)
     except _ANOTHER_SHAPE:  # none of its words: who knows what it is
         sys.stderr.write(f"cardan explain: {args.url}: the answers are not a Cardan gateway's\n")
@@ -153,15 +172,25 @@ def _ask(gateway: Gateway, args: argparse.Namespace) -> Answer:
     return gateway.chat(model, args.prompt, args.max_tokens)
 
 
-def _patiently(ask: Callable[[], Answer], wait_s: float) -> Answer:
-    """Ask until there is an answer, or no hope, or no time."""
-    end = time.monotonic() + wait_s
+def _patiently(gateway: Gateway, args: argparse.Namespace) -> Answer:
+    """Ask until there is an answer, or no hope, or no time; each new reason to wait is told."""
+    gateway.end = time.monotonic() + args.wait
+    reason = ""
     while True:
         try:
-            return ask()
+            return _ask(gateway, args)
         except ExplainError as error:
-            if not error.again or time.monotonic() + PAUSE_S > end:
+            if not error.again:
                 raise
+            over = time.monotonic() + PAUSE_S >= gateway.end
+            if over and reason and isinstance(error.__cause__, TimeoutError):
+                raise ExplainError(f"gave up after {args.wait:g} s: {reason}") from error
+            if over:
+                raise ExplainError(f"gave up after {args.wait:g} s: {error}") from error
+            if str(error) != reason:
+                reason = str(error)
+                sys.stderr.write(f"cardan explain: waiting: {reason}\n")
+                sys.stderr.flush()
         time.sleep(PAUSE_S)
 
 
@@ -211,12 +240,19 @@ def _seconds(value: float | None) -> str:
 
 
 def _message(payload: bytes) -> str:
-    """What the error says, in OpenAI's form or as it came."""
+    """What the error says, in OpenAI's form or as it came, on one line."""
     try:
         error = json.loads(payload)["error"]
-        return str(error["message"] if isinstance(error, dict) else error)
+        return _line(str(error["message"] if isinstance(error, dict) else error), len(payload))
     except (ValueError, KeyError, TypeError):
-        return payload[:200].decode("utf-8", "replace")
+        text = payload.decode("utf-8", "replace").strip()
+        return "a page of HTML; is that a gateway?" if text.startswith("<") else _line(text)
+
+
+def _line(text: str, most: int = MAX_WORDS) -> str:
+    """The beginning of it, on one line."""
+    words = " ".join(text.split())
+    return words if len(words) <= most else f"{words[:most]}…"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -152,3 +152,41 @@ def test_what_is_no_url_is_said_so(url: str) -> None:
     ended = explain(url)
     assert ended.returncode == 1
     assert "is not http://HOST:PORT" in ended.stderr
+
+
+def test_waiting_ends_in_time_and_tells_the_reason_not_the_timeout(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It refuses once, then takes connections and says no word."""
+
+    class Reluctant(BaseHTTPRequestHandler):
+        asked = 0
+
+        def do_GET(self) -> None:
+            Reluctant.asked += 1
+            if Reluctant.asked == 1:
+                self.send_error(503, "no endpoint is known")
+            else:
+                done.wait(20)
+
+        def log_message(self, *_: object) -> None:
+            """Tests are silent."""
+
+    done = threading.Event()
+    with HTTPServer(("127.0.0.1", 0), Reluctant) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        status = main([f"http://127.0.0.1:{server.server_port}", "--wait", "1.5"])
+        done.set()
+        server.shutdown()
+    assert status == 1
+    why = "/v1/models: 503 no endpoint is known: a page of HTML; is that a gateway?"
+    assert capsys.readouterr().err == (
+        f"cardan explain: waiting: {why}\ncardan explain: gave up after 1.5 s: {why}\n"
+    )
+
+
+def test_nobody_there_is_told_with_the_port(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    assert main([f"http://127.0.0.1:{port}"]) == 1
+    assert capsys.readouterr().err.startswith(f"cardan explain: 127.0.0.1:{port}: [Errno 111]")

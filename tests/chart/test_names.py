@@ -94,3 +94,27 @@ def test_commands_of_the_notes_can_be_pasted() -> None:
     assert "--reset-then-reuse-values" in told
     assert "CHART" not in told
     assert f"helm test cardan -n {NAMESPACE}" in told
+
+
+@pytest.mark.parametrize(
+    ("watch", "command"),
+    [
+        ({"kind": "pods", "selector": "app=a"}, f'kubectl -n {NAMESPACE} get pods -l "app=a"'),
+        (
+            {"kind": "pods", "selector": "app=a", "namespace": "*"},
+            'kubectl --all-namespaces get pods -l "app=a"',
+        ),
+        (
+            {"kind": "service", "name": "vllm", "namespace": "models"},
+            "kubectl -n models get endpointslices -l kubernetes.io/service-name=vllm",
+        ),
+        (
+            {"kind": "inference_pool", "name": "llama"},
+            f"kubectl -n {NAMESPACE} get inferencepools.inference.networking.k8s.io llama -o yaml",
+        ),
+    ],
+)
+def test_the_notes_ask_whether_there_are_any_engines(watch: dict[str, str], command: str) -> None:
+    told = notes({"discovery": {"kubernetes": watch}})
+    assert f"\n  {command}\n" in told
+    assert f"kubectl -n {NAMESPACE} logs deploy/" in told

@@ -15,6 +15,7 @@ import msgspec
 from cardan.policies import policy_names
 from cardan_router.config import Config
 from cardan_router.discovery_config import SELECTOR
+from cardan_sim.engine import MODELS
 
 from tools.chart.values import NAME, Values
 
@@ -42,6 +43,7 @@ def values_schema() -> str:
     for name in NOT_IN_A_CONFIG_MAP:
         del definitions["UpstreamConfig"]["properties"][name]
     config["properties"]["policy"] = _word_or(policy_names(), config["properties"]["policy"])
+    definitions["SimulatedEngines"]["properties"]["model"] = {"enum": sorted(MODELS)}
     config["properties"]["endpoints"]["items"] = _url_or(_ref("Endpoint"))
     root["properties"]["config"] = config_ref
     # Helm itself puts this into the values of every chart.

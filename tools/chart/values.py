@@ -138,7 +138,7 @@ class Router(Node):
     """`router`."""
 
     image: Image
-    replicas: Count
+    replicas: Annotated[int, Meta(ge=1, le=1000)]
     autoscaling: Autoscaling
     pod_disruption_budget: DisruptionBudget
     resources: Free

@@ -84,7 +84,7 @@ cluster-down: $(READY) ## remove it
 e2e-cluster: $(READY) ## images, chart and discovery on a real cluster (root, Go; or CARDAN_KUBECONFIG)
 	@[ -n "$$CARDAN_KUBECONFIG" ] || $(BIN)/python -m e2e.cluster build
 	@$(BIN)/python -m e2e.images
-	$(BIN)/pytest e2e -m cluster -n 2 --dist loadgroup
+	$(BIN)/pytest e2e -m cluster
 
 rollouts: $(READY) ## what upgrades, rollouts, evictions and kills lose under load: a table
 	$(BIN)/python -m e2e.deploy.rollouts

@@ -63,13 +63,15 @@ def load(cluster: Cluster, *targets: str) -> str:
 
 @functools.cache
 def tag() -> str:
-    """Twelve digits of the hash of everything that goes into an image."""
+    """The hash of everything that goes into an image: a letter, so that `helm --set` never takes it
+    for a number, and eleven digits.
+    """
     found = hashlib.sha256()
     for name in INPUTS:
         for path in sorted(_files(ROOT / name)):
             found.update(f"{path.relative_to(ROOT)}\0".encode())
             found.update(hashlib.sha256(path.read_bytes()).digest())
-    return found.hexdigest()[:12]
+    return f"i{found.hexdigest()[:11]}"
 
 
 def next_tag() -> str:

@@ -28,7 +28,7 @@ GATEWAYS: Final = 2  # router.replicas of the chart
 ENGINES: Final = 4  # engines.simulated.replicas of the chart
 # Installing took 12 s here; a cluster that pulls nothing has no reason to take minutes.
 INSTALL_S: Final = 180
-TAG: Final = re.compile(r"[0-9a-f]{12}(-next)?")  # as `images` makes them
+TAG: Final = re.compile(r"i[0-9a-f]{11}(-next)?")  # as `images` makes them
 # Six pods one after the other, or nearly so: 25 to 50 s here.
 UPGRADE_S: Final = 300.0
 EXPLAIN_S: Final = 30

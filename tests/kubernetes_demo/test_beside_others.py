@@ -79,8 +79,8 @@ def test_somebody_elses_release_is_neither_replaced_nor_removed(values: dict[str
 @pytest.fixture
 def tag(monkeypatch: pytest.MonkeyPatch) -> str:
     """Images that are there without being built."""
-    monkeypatch.setattr(images, "load", lambda _: "0123456789ab")
-    return "0123456789ab"
+    monkeypatch.setattr(images, "load", lambda _: "i0123456789a")
+    return "i0123456789a"
 
 
 def test_ctrl_c_on_a_cluster_that_stays_removes_what_was_installed_and_says_so(

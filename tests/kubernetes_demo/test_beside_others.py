@@ -23,7 +23,7 @@ from e2e.demo.where import Where
 from tools import build_images
 from tools.build_images import BuildError
 
-OURS = {"image": {"registry": images.REGISTRY, "tag": "56cbbbe70f56-next"}}
+OURS = {"image": {"registry": images.REGISTRY, "tag": "i0123456789a-next"}}
 
 
 class Noted:

@@ -55,12 +55,13 @@ def test_workers_are_one_gateway(procs: Processes) -> None:
     until(lambda: len(children(supervisor)) == 2, "two workers to run")
     assert router.grpc_target
     assert router.output().count("listening on http://") == 1
-    assert router.output().count("joined: vllm") == 1  # what all see alike, the first one says
+    until(lambda: "joined: vllm" in router.output(), "an endpoint to answer introspection")
 
     def ready_workers() -> float:
         return metric(router.url, r'cardan_ready\{worker="[01]"\}')
 
     until(lambda: ready_workers() == 2, "both workers to be ready")
+    assert router.output().count("joined: vllm") == 1  # what all see alike, the first one says
     for _ in range(12):
         ask(router.url)
 

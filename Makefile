@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := core router sim cli tests e2e benchmarks tools
+SOURCES := core kube router controller sim cli tests e2e benchmarks tools
 
 .PHONY: can-demo can-kind help sync fmt lint types imports gen-check test demo bench e2e-engines demo-k8s kind-demo cluster cluster-down e2e-cluster rollouts kind-down e2e-kind images chart-check docs-check clean
 

@@ -44,7 +44,7 @@ CLIENT: Final = "client"
 CLIENT_DOCKERFILE: Final = "e2e/deploy/client/Dockerfile"
 # What .dockerignore lets into a build, and what says how.
 INPUTS: Final = (
-    *("core", "router", "sim", "cli", "deploy/images", "e2e/deploy/client"),
+    *("core", "kube", "router", "controller", "sim", "cli", "deploy/images", "e2e/deploy/client"),
     *("pyproject.toml", "constraints.txt", "README.md", "LICENSE", "tools/build_images.py"),
 )
 KEPT: Final = 2  # builds, half a gigabyte each: this checkout's, and the one before or beside it

@@ -78,6 +78,8 @@ def main(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] in (
             "cardan",
+            "cardan_controller",
+            "cardan_kube",
             "cardan_router",
             "cardan_sim",
         ):

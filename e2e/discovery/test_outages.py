@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from cardan_router.discovery.kubernetes.api import SILENCE_S
+from cardan_kube.api import SILENCE_S
 
 from benchmarks import procfs
 from e2e.cluster.errors import CommandError

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import msgspec
 from cardan.errors import ConfigError
 from cardan.policies.base import Needs
+from cardan_kube.api import check_installed
 
 from cardan_router.access_log import AccessLog
 from cardan_router.config_file import read_text
 from cardan_router.discovery import FileSource
-from cardan_router.discovery.kubernetes.api import check_installed
 from cardan_router.fetch import Fetcher
 from cardan_router.keys import read_keys
 from cardan_router.rounds import Rounds
@@ -99,7 +99,7 @@ def check_kubernetes(config: Config) -> None:
     wanted = config.discovery.kubernetes
     if wanted is None:
         return
-    check_installed()
+    check_installed("discovery.kubernetes")
     if wanted.kubeconfig and not Path(wanted.kubeconfig).is_file():
         raise ConfigError(f"discovery.kubernetes.kubeconfig: {wanted.kubeconfig}: no such file")
 

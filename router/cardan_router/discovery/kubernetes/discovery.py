@@ -12,8 +12,10 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
+from cardan_kube.api import KubernetesApi, own_namespace
+
+from cardan_router.about import VERSION
 from cardan_router.clock import monotonic
-from cardan_router.discovery.kubernetes.api import KubernetesApi, own_namespace
 from cardan_router.discovery.kubernetes.meter import Meter
 from cardan_router.discovery.kubernetes.missing import Missing
 from cardan_router.discovery.kubernetes.source import Surroundings, make_source
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
     from random import Random
 
     from cardan.endpoint import Endpoint, EndpointId
+    from cardan_kube.api import Api
 
-    from cardan_router.discovery.kubernetes.api import Api
     from cardan_router.discovery.kubernetes.sighting import Sighting
     from cardan_router.discovery.kubernetes.source import Source
     from cardan_router.discovery_config import KubernetesConfig
@@ -53,13 +55,13 @@ class KubernetesDiscovery:
         report: Report,
         registry: Registry,
         rng: Random,
-        connect: Callable[[str], Api] = KubernetesApi,
+        connect: Callable[[str], Api] | None = None,
     ) -> None:
         self._config = config
         self._report = report
         self._meter = Meter(registry, monotonic)
         self._rng = rng
-        self._connect = connect
+        self._connect = connect or _connect
         self._changed = asyncio.Event()
         self._source: Source | None = None
         self._listed = False
@@ -165,3 +167,7 @@ class KubernetesDiscovery:
             self._report([one for one in endpoints if one.id not in again], held)
         self._uids = uids
         self._report(endpoints, held)
+
+
+def _connect(kubeconfig: str) -> Api:
+    return KubernetesApi(kubeconfig, f"cardan/{VERSION}")

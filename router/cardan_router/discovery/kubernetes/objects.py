@@ -8,24 +8,7 @@ as `null` (lists without `omitempty`, as in EndpointSlices) may be None.
 from __future__ import annotations
 
 import msgspec
-
-
-class Meta(msgspec.Struct, rename="camel"):
-    """`metadata` of any object; a list's too, but for its name."""
-
-    name: str = ""
-    namespace: str = ""
-    uid: str = ""
-    resource_version: str = ""
-    deletion_timestamp: str | None = None
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
-
-
-class Bare(msgspec.Struct):
-    """An object of which only the metadata is wanted."""
-
-    metadata: Meta
+from cardan_kube.objects import Meta
 
 
 class ContainerPort(msgspec.Struct, rename="camel"):
@@ -135,32 +118,3 @@ class InferencePool(msgspec.Struct):
 
     metadata: Meta
     spec: PoolSpec = msgspec.field(default_factory=PoolSpec)
-
-
-class ListMeta(msgspec.Struct, rename="camel"):
-    """`continue` is there when there are more pages."""
-
-    resource_version: str = ""
-    continue_: str = msgspec.field(name="continue", default="")
-
-
-class ObjectList(msgspec.Struct):
-    """One page of a list. Items are decoded one by one, so that a bad one spoils no other."""
-
-    metadata: ListMeta
-    items: list[msgspec.Raw] | None = None
-
-
-class WatchEvent(msgspec.Struct):
-    """One line of a watch."""
-
-    type: str
-    object: msgspec.Raw
-
-
-class Status(msgspec.Struct):
-    """What the API says when it refuses."""
-
-    code: int = 0
-    message: str = ""
-    reason: str = ""

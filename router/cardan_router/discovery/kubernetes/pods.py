@@ -21,7 +21,7 @@ from cardan_router.discovery.kubernetes.sighting import Sighting, Traits, sight,
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from cardan_router.discovery.kubernetes.objects import Meta
+    from cardan_kube.objects import Meta
 
 ACTIVE_PORTS: Final = ("llm-d.ai/active-ports", "inference.networking.k8s.io/active-ports")
 

@@ -24,7 +24,7 @@ from cardan.endpoint import Endpoint, EngineKind, Role
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cardan_router.discovery.kubernetes.objects import Meta
+    from cardan_kube.objects import Meta
 
 ROLE: Final = "cardan.dev/role"
 ENGINE: Final = "cardan.dev/engine"

@@ -15,7 +15,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
-from cardan_router.discovery.kubernetes.meter import Link
+from cardan_kube.link import Link
+from cardan_kube.watcher import Resource, Watcher
+
 from cardan_router.discovery.kubernetes.pods import (
     PodFacts,
     pod_sightings,
@@ -30,7 +32,6 @@ from cardan_router.discovery.kubernetes.slices import (
     slice_sightings,
     why_no_endpoint,
 )
-from cardan_router.discovery.kubernetes.watcher import Resource, Watcher
 from cardan_router.discovery_config import ALL_NAMESPACES, PodsConfig, ServiceConfig
 from cardan_router.logs import NEWS
 
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from random import Random
 
-    from cardan_router.discovery.kubernetes.api import Api
+    from cardan_kube.api import Api
+
     from cardan_router.discovery.kubernetes.meter import Meter
     from cardan_router.discovery.kubernetes.sighting import Sighting
     from cardan_router.discovery_config import InferencePoolConfig, KubernetesConfig

@@ -23,9 +23,8 @@ from urllib.parse import urlencode
 import yaml
 from cardan.errors import CardanError, ConfigError
 
-from cardan_router.about import VERSION
-from cardan_router.discovery.kubernetes.frames import read_status
-from cardan_router.discovery.kubernetes.reflector import Fault
+from cardan_kube.frames import read_status
+from cardan_kube.reflector import Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -87,7 +86,7 @@ class Api(Protocol):
         """Drop all connections."""
 
 
-def check_installed() -> None:
+def check_installed(wanted_by: str) -> None:
     """Import the package; `ConfigError` saying what to do where it is missing."""
     try:
         import kubernetes.aio.client
@@ -95,8 +94,7 @@ def check_installed() -> None:
     except ModuleNotFoundError as error:
         missing = (error.name or "kubernetes").partition(".")[0]
         raise ConfigError(
-            f"discovery.kubernetes: {missing} is not installed; in the checkout: pip install"
-            " '.[kubernetes]'"
+            f"{wanted_by}: {missing} is not installed; in the checkout: pip install '.[kubernetes]'"
         ) from error
 
 
@@ -121,10 +119,14 @@ def in_cluster(kubeconfig: str) -> bool:
 
 
 class KubernetesApi:
-    """One API server, as the configuration says that it is reached."""
+    """One API server, as the configuration says that it is reached.
 
-    def __init__(self, kubeconfig: str) -> None:
+    `agent` is who asks, for the server's audit log.
+    """
+
+    def __init__(self, kubeconfig: str, agent: str = "cardan") -> None:
         self._kubeconfig = kubeconfig
+        self._agent = agent
         self._client: Any = None
 
     async def close(self) -> None:
@@ -179,7 +181,7 @@ class KubernetesApi:
         headers = {
             "accept": "application/json",
             "accept-encoding": "identity",  # the network is near, and inflating is CPU time of ours
-            "user-agent": f"cardan/{VERSION}",
+            "user-agent": self._agent,
         }
         try:  # a token that was read a while ago is read again
             await client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)

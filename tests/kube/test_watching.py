@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import logging
 import random
+import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
-from cardan_router.clock import monotonic
-from cardan_router.discovery.kubernetes import api as kube_api
-from cardan_router.discovery.kubernetes import reflector as machine
-from cardan_router.discovery.kubernetes.api import KubernetesApi
-from cardan_router.discovery.kubernetes.meter import Link, Meter
-from cardan_router.discovery.kubernetes.source import pods_resource
-from cardan_router.discovery.kubernetes.watcher import Watcher
-from cardan_router.telemetry import Registry, metrics
+from cardan_kube import api as kube_api
+from cardan_kube import reflector as machine
+from cardan_kube.api import KubernetesApi
+from cardan_kube.link import Link
+from cardan_kube.objects import Bare
+from cardan_kube.watcher import Resource, Watcher
 
 from tests.fakes.kube import Answer, line, pod
 from tests.fakes.waiting import settle, until
@@ -25,11 +26,37 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from cardan_router.discovery.kubernetes.pods import PodFacts
-
     from tests.fakes.kube import FakeKube, KubeState
 
 PODS = "/api/v1/namespaces/ns/pods"
+
+
+def read_name(raw: msgspec.Raw) -> str:
+    """A pod's name; a role that is none is refused."""
+    meta = msgspec.json.decode(raw, type=Bare).metadata
+    if meta.labels.get("role", "both") != "both":
+        raise ValueError(f"role: {meta.labels['role']!r} is none of both")
+    return meta.name
+
+
+class Counts:
+    """What a process lends its watchers."""
+
+    def __init__(self) -> None:
+        self.news = logging.getLogger(__name__)
+        self.errors: collections.Counter[str] = collections.Counter()
+
+    def clock(self) -> float:
+        return time.monotonic()
+
+    def event(self, kind: str) -> None:
+        assert kind in {"put", "gone", "bookmark"}
+
+    def relist(self, reason: str) -> None:
+        assert reason
+
+    def error(self, reason: str) -> None:
+        self.errors[reason] += 1
 
 
 class Bench:
@@ -37,12 +64,12 @@ class Bench:
 
     def __init__(self, kube: FakeKube, kubeconfig: Path) -> None:
         self.kube = kube
-        self.registry = Registry(metrics.ALL)
-        self.link = Link("pods", Meter(self.registry, monotonic))
+        self.meter = Counts()
+        self.link = Link("pods", self.meter)
         self.told = 0
-        self.watcher: Watcher[PodFacts] = Watcher(
-            KubernetesApi(str(kubeconfig)),
-            pods_resource("ns", "app=vllm"),
+        self.watcher: Watcher[str] = Watcher(
+            KubernetesApi(str(kubeconfig), "cardan/test"),
+            Resource(PODS, {"labelSelector": "app=vllm"}, read_name),
             self.link,
             self._tell,
             random.Random(1),
@@ -57,7 +84,7 @@ class Bench:
 
     def names(self) -> set[str]:
         """The pods that are known."""
-        return {facts.name for facts in self.watcher.reflector.objects.values() if facts}
+        return {name for name in self.watcher.reflector.objects.values() if name}
 
     def put(self, *names: str) -> None:
         """Pods come or change, and watches hear of it."""
@@ -70,10 +97,9 @@ class Bench:
         self.state.delete(name)
         self.kube.flush()
 
-    def errors(self) -> dict[str, float]:
+    def errors(self) -> dict[str, int]:
         """Counted errors by reason."""
-        series = self.registry.counter(metrics.DISCOVERY_ERRORS).series
-        return {labels[0]: count for labels, count in series.items()}
+        return dict(self.meter.errors)
 
     async def watching(self) -> None:
         """Wait for an open watch."""
@@ -320,7 +346,7 @@ async def test_no_credentials_are_a_reason_and_not_a_crash(tmp_path: Path, kube:
 async def test_an_unusable_pod_is_said_once_and_spoils_no_other(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bench.state.put(pod("odd", labels={"app": "vllm", "cardan.dev/role": "prefil"}))
+    bench.state.put(pod("odd", labels={"app": "vllm", "role": "prefil"}))
     bench.put("a")
     await bench.knows("a")
     await bench.watching()
@@ -328,7 +354,7 @@ async def test_an_unusable_pod_is_said_once_and_spoils_no_other(
     await bench.knows("a", "b")
     said = [r.getMessage() for r in caplog.records if "prefil" in r.getMessage()]
     assert len(said) == 1
-    assert "ns/odd: cardan.dev/role: 'prefil' is none of" in said[0]
+    assert "ns/odd: role: 'prefil' is none of" in said[0]
     assert bench.errors() == {"object": 1}
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
-from cardan_router.discovery.kubernetes.frames import Bookmark, Gone, Page, Put, Reading
+from cardan_kube.frames import Bookmark, Gone, Page, Put, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,9 +8,9 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from cardan_router.discovery.kubernetes import api as kube_api
-from cardan_router.discovery.kubernetes.api import ApiError, KubernetesApi, own_namespace
-from cardan_router.discovery.kubernetes.reflector import Fault
+from cardan_kube import api as kube_api
+from cardan_kube.api import ApiError, KubernetesApi, own_namespace
+from cardan_kube.reflector import Fault
 from kubernetes.aio.config import ConfigException
 
 if TYPE_CHECKING:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar, cast
 
-from cardan_router.discovery.kubernetes.api import ApiError, fault_of
-from cardan_router.discovery.kubernetes.frames import (
+from cardan_kube.api import ApiError, fault_of
+from cardan_kube.frames import (
     Bookmark,
     GarbageError,
     Gone,
@@ -17,14 +16,13 @@ from cardan_router.discovery.kubernetes.frames import (
     read_event,
     read_page,
 )
-from cardan_router.discovery.kubernetes.reflector import (
+from cardan_kube.reflector import (
     Fault,
     ListPage,
     Pause,
     Reflector,
     Watch,
 )
-from cardan_router.logs import NEWS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -32,12 +30,11 @@ if TYPE_CHECKING:
 
     import msgspec
 
-    from cardan_router.discovery.kubernetes.api import Api
-    from cardan_router.discovery.kubernetes.meter import Link
-    from cardan_router.discovery.kubernetes.reflector import Step
+    from cardan_kube.api import Api
+    from cardan_kube.link import Link
+    from cardan_kube.reflector import Step
 
 T = TypeVar("T")
-news = logging.getLogger(NEWS)
 
 # 250 pods are 2 MB and 5 ms of decoding, during which no request moves.
 PAGE_SIZE: Final = 250
@@ -147,7 +144,7 @@ class Watcher(Generic[T]):
         complaints = set(self.reflector.complaints.values())
         for complaint in sorted(complaints - self._said):
             self.link.meter.error("object")
-            news.error("%s: %s; it is not used", self.link.what, complaint)
+            self.link.meter.news.error("%s: %s; it is not used", self.link.what, complaint)
         self._said = complaints
         self._on_change()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 import msgspec
 from cardan.errors import CardanError
 
-from cardan_router.discovery.kubernetes.objects import (
+from cardan_kube.objects import (
     Bare,
     ListMeta,
     Meta,

@@ -9,7 +9,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cardan_router.discovery.kubernetes.frames import (
+from cardan_kube.frames import (
     Bookmark,
     Gone,
     Page,
@@ -19,7 +19,7 @@ from cardan_router.discovery.kubernetes.frames import (
     read_event,
     read_page,
 )
-from cardan_router.discovery.kubernetes.reflector import (
+from cardan_kube.reflector import (
     EXPIRED_SPREAD_S,
     FIRST_BACKOFF_S,
     MAX_BACKOFF_S,

@@ -1,0 +1,43 @@
+"""Answers to asks: values by labels, or why there are none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cardan.instants import WallTime
+
+Labels = tuple[str, ...]
+"""The gateways' namespace, then the values of the ask's `by`."""
+
+
+class Answer(NamedTuple):
+    """One ask's values; `failed` says why the source could not tell, and is empty if it could."""
+
+    values: Mapping[Labels, float]
+    failed: str = ""
+
+
+class Answers(NamedTuple):
+    """One tick's answers, by the ask's name. `at` is when they were asked for."""
+
+    at: WallTime
+    by_name: Mapping[str, Answer]
+
+    def value(self, name: str, labels: Labels) -> float | None:
+        """One value; None where there is none."""
+        return self.by_name[name].values.get(labels)
+
+
+class MetricsSource(Protocol):
+    """Where answers come from."""
+
+    async def read(self, now: WallTime) -> Answers:
+        """Every ask of the catalogue, answered; never raises for what the source does wrong."""
+        ...
+
+    async def close(self) -> None:
+        """Drop all connections."""
+        ...

@@ -1,0 +1,212 @@
+"""Asks answered from the gateways' own pages, without a Prometheus.
+
+A few scrapes of each gateway are kept: enough to compare counters over the short and the long
+window, thinned so that a thousand endpoints stay within some megabytes. Rates are increases between
+the youngest scrape and the oldest one that still lies in the window, over the time between the two;
+a counter that fell was reset by a restart. A gateway that has only just been seen has no rates yet,
+and says so by having none: a rate of zero would shrink a fleet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from cardan.exposition.text import Wanted
+
+from cardan_controller.metrics.answers import Answer, Answers, Labels
+from cardan_controller.metrics.asks import (
+    ASKS,
+    Age,
+    Ask,
+    Count,
+    Gauge,
+    Quantile,
+    Rate,
+    Window,
+    metrics_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from cardan.exposition.text import Sample
+    from cardan.instants import WallTime
+
+# Scrapes of one gateway that are kept: with these, the window's edge is met within a fifth.
+KEPT: Final = 10
+
+Page = dict[str, dict[tuple[tuple[str, str], ...], float]]
+"""Values of one page: by series name, by sorted labels."""
+
+_WANTED: Final = Wanted({name for ask in ASKS.values() for name in metrics_of(ask)})
+
+
+class _Scrapes:
+    """What one gateway has said lately, the oldest first."""
+
+    __slots__ = ("namespace", "taken")
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+        self.taken: list[tuple[float, Page]] = []
+
+    def add(self, at: float, page: Page, long_s: float) -> None:
+        """Keep a page; drop what is older than the long window, then whatever is densest."""
+        self.taken.append((at, page))
+        while len(self.taken) > 2 and at - self.taken[1][0] >= long_s:
+            del self.taken[0]
+        if len(self.taken) > KEPT:
+            gaps = [
+                (self.taken[i + 1][0] - self.taken[i - 1][0]) / max(at - self.taken[i][0], 1e-9)
+                for i in range(1, len(self.taken) - 1)
+            ]
+            del self.taken[1 + gaps.index(min(gaps))]
+
+    def since(self, window_s: float) -> Sequence[tuple[float, Page]]:
+        """The pages of the window: from the youngest that is a window old, or the oldest."""
+        newest = self.taken[-1][0]
+        start = 0
+        for index, (at, _) in enumerate(self.taken):
+            if newest - at >= window_s:
+                start = index
+        return self.taken[start:]
+
+
+class History:
+    """The scrapes of all gateways, and answers from them."""
+
+    def __init__(self, short_s: float, long_s: float) -> None:
+        self._windows = {Window.SHORT: short_s, Window.LONG: long_s}
+        self._gateways: dict[str, _Scrapes] = {}
+
+    def took(self, gateway: str, namespace: str, at: WallTime, body: bytes) -> None:
+        """A gateway's page was read."""
+        scrapes = self._gateways.setdefault(gateway, _Scrapes(namespace))
+        scrapes.add(at, _page(_WANTED.read(body)), self._windows[Window.LONG])
+
+    def keep(self, gateways: Iterable[str]) -> None:
+        """Forget all others."""
+        existing = set(gateways)
+        for gone in self._gateways.keys() - existing:
+            del self._gateways[gone]
+
+    def answers(self, now: WallTime) -> Answers:
+        """Every ask of the catalogue."""
+        told = {name: Answer(self._answer(ask, now)) for name, ask in ASKS.items()}
+        return Answers(now, told)
+
+    def _answer(self, ask: Ask, now: WallTime) -> dict[Labels, float]:
+        values: dict[Labels, float] = {}
+        if isinstance(ask, Quantile):
+            return self._quantiles(ask)
+        for scrapes in self._gateways.values():
+            for labels, value in _told(ask, scrapes, self._windows, now):
+                key = (scrapes.namespace, *labels)
+                old = values.get(key)
+                values[key] = value if old is None else _joined(ask, old, value)
+        return values
+
+    def _quantiles(self, ask: Quantile) -> dict[Labels, float]:
+        buckets: dict[Labels, dict[float, float]] = {}
+        rate = Rate(
+            metric=f"{ask.metric}_bucket", by=(*ask.by, "le"), window=ask.window, where=ask.where
+        )
+        for scrapes in self._gateways.values():
+            for (*labels, le), value in _rates(rate, scrapes, self._windows[ask.window]):
+                of = buckets.setdefault((scrapes.namespace, *labels), {})
+                of[float(le)] = of.get(float(le), 0.0) + value
+        found = ((labels, quantile(of, ask.quantile)) for labels, of in buckets.items())
+        return {labels: value for labels, value in found if value is not None}
+
+
+def quantile(cumulative: Mapping[float, float], q: float) -> float | None:
+    """A quantile from cumulative bucket counts by upper bound, as PromQL interpolates it.
+
+    None without an observation. In the bucket without an upper bound it is the last bound.
+    """
+    bounds = sorted(cumulative)
+    total = cumulative[bounds[-1]] if bounds else 0.0
+    if total <= 0:
+        return None
+    rank, lower, below = q * total, 0.0, 0.0
+    for bound in bounds:
+        count = cumulative[bound]
+        if count >= rank:
+            if bound == float("inf"):
+                return lower
+            inside = count - below
+            return lower + (bound - lower) * ((rank - below) / inside if inside else 1.0)
+        lower, below = bound, count
+    return lower
+
+
+def _told(
+    ask: Ask, scrapes: _Scrapes, windows: Mapping[Window, float], now: WallTime
+) -> Iterator[tuple[Labels, float]]:
+    at, page = scrapes.taken[-1]
+    if isinstance(ask, Rate):
+        yield from _rates(ask, scrapes, windows[ask.window])
+    elif ask.metric not in page:
+        return
+    elif isinstance(ask, Age):
+        yield (), max(0.0, now - at)
+    elif isinstance(ask, Count):
+        yield (), 1.0
+    elif isinstance(ask, Gauge):
+        for labels, value in page[ask.metric].items():
+            key = _key(dict(labels), ask.by)
+            if key is not None:
+                yield key, value
+
+
+def _rates(ask: Rate, scrapes: _Scrapes, window_s: float) -> Iterator[tuple[Labels, float]]:
+    pages = scrapes.since(window_s)
+    elapsed_s = pages[-1][0] - pages[0][0]
+    if elapsed_s <= 0:
+        return
+    for labels in pages[-1][1].get(ask.metric, ()):
+        named = dict(labels)
+        key = _key(named, ask.by)
+        if key is not None and _matches(ask, named):
+            yield key, _increase(ask.metric, labels, pages) / elapsed_s
+
+
+def _increase(
+    metric: str, labels: tuple[tuple[str, str], ...], pages: Sequence[tuple[float, Page]]
+) -> float:
+    """How much a counter rose over the pages; one that was not there had not begun: from zero.
+
+    The gateway makes its series when it starts or when a model comes, all at zero, and its pages
+    are read more often than a window is long: what is not there has not counted anything yet.
+    """
+    total = 0.0
+    before = pages[0][1].get(metric, {}).get(labels, 0.0)
+    for _, page in pages[1:]:
+        after = page.get(metric, {}).get(labels)
+        if after is not None:
+            total += after - before if after >= before else after
+            before = after
+    return total
+
+
+def _matches(ask: Rate, labels: Mapping[str, str]) -> bool:
+    return all(labels.get(name, "") in words for name, words in ask.where) and not any(
+        labels.get(name, "") in words for name, words in ask.unless
+    )
+
+
+def _key(labels: Mapping[str, str], by: Sequence[str]) -> Labels | None:
+    return tuple(labels[name] for name in by) if all(name in labels for name in by) else None
+
+
+def _joined(ask: Ask, old: float, new: float) -> float:
+    if isinstance(ask, Rate | Count) or (isinstance(ask, Gauge) and ask.sum):
+        return old + new
+    return min(old, new) if isinstance(ask, Age) else max(old, new)
+
+
+def _page(samples: Mapping[str, Sequence[Sample]]) -> Page:
+    return {
+        name: {tuple(sorted(sample.labels.items())): sample.value for sample in found}
+        for name, found in samples.items()
+    }

@@ -1,0 +1,164 @@
+"""Asks put to a Prometheus (or Thanos, Mimir, VictoriaMetrics) over its HTTP API.
+
+One instant query an ask and tick, a few at a time, each tried again once when the way there failed
+or the server was busy; one that fails takes no other with it. Samples that are no number are left
+out: missing, not zero.
+
+API: https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queries
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import ssl
+from typing import TYPE_CHECKING, Annotated, Final
+
+import httpx
+import msgspec
+
+from cardan_controller.metrics.answers import Answer, Answers, Labels
+from cardan_controller.metrics.asks import ASKS, Ask
+from cardan_controller.metrics.promql import NAMESPACE, Windows, query
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cardan.instants import WallTime
+
+# A tick's two dozen queries over one or two connections' worth of a shared server.
+AT_ONCE: Final = 4
+TRIES: Final = 2
+# 10,000 endpoints with 200 bytes a sample are 2 MB.
+MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
+_AGAIN: Final = frozenset({429, 502, 503, 504})
+
+
+class PrometheusConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where a Prometheus is and how to be let in.
+
+    `url` is its base, with the path it serves under. `ca_file` are certificates to trust,
+    `bearer_token_file` holds a token (read for each tick: tokens are replaced). `match` are labels
+    that all series must have, such as `cluster`.
+    """
+
+    url: str
+    ca_file: str = ""
+    bearer_token_file: str = ""
+    headers: dict[str, str] = {}
+    match: dict[str, str] = {}
+    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+
+
+class _Series(msgspec.Struct):
+    metric: dict[str, str]
+    value: tuple[float, str]
+
+
+class _Vector(msgspec.Struct):
+    resultType: str  # noqa: N815 - the API's word
+    result: list[_Series]
+
+
+class _Reply(msgspec.Struct):
+    status: str
+    data: _Vector | None = None
+    error: str = ""
+
+
+_decode = msgspec.json.Decoder(_Reply).decode
+
+
+class PrometheusSource:
+    """Answers from a Prometheus. `client` is for tests; by default it is made from `config`."""
+
+    def __init__(
+        self,
+        config: PrometheusConfig,
+        windows: Windows,
+        client: httpx.AsyncClient | None = None,
+    ) -> None:
+        self._config = config
+        self._queries = {name: query(ask, windows, config.match) for name, ask in ASKS.items()}
+        self._client = client or httpx.AsyncClient(
+            verify=ssl.create_default_context(cafile=config.ca_file or None),
+            timeout=config.timeout_s,
+            headers=config.headers,
+        )
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def close(self) -> None:
+        """See `MetricsSource`."""
+        await self._client.aclose()
+
+    async def read(self, now: WallTime) -> Answers:
+        """See `MetricsSource`."""
+        try:
+            headers = self._credentials()
+        except OSError as error:
+            failed = Answer({}, f"bearer_token_file: {error.strerror}: {error.filename}")
+            return Answers(now, dict.fromkeys(ASKS, failed))
+        async with asyncio.TaskGroup() as group:
+            tasks = {
+                name: group.create_task(self._ask(name, ask, headers, now), name=f"ask-{name}")
+                for name, ask in ASKS.items()
+            }
+        return Answers(now, {name: task.result() for name, task in tasks.items()})
+
+    def _credentials(self) -> dict[str, str]:
+        if not self._config.bearer_token_file:
+            return {}
+        with open(self._config.bearer_token_file, encoding="ascii") as file:  # noqa: PTH123 - small
+            return {"authorization": f"Bearer {file.read().strip()}"}
+
+    async def _ask(self, name: str, ask: Ask, headers: Mapping[str, str], now: WallTime) -> Answer:
+        async with self._room:
+            answer = Answer({}, "not asked")
+            for _ in range(TRIES):
+                answer, again = await self._once(name, ask, headers, now)
+                if not again:
+                    break
+            return answer
+
+    async def _once(
+        self, name: str, ask: Ask, headers: Mapping[str, str], now: WallTime
+    ) -> tuple[Answer, bool]:
+        """One try, and whether another may help. All series are of one moment: `now`."""
+        try:
+            reply = await self._client.post(
+                f"{self._config.url.rstrip('/')}/api/v1/query",
+                data={"query": self._queries[name], "time": f"{now:.3f}"},
+                headers=headers,
+            )
+        except httpx.HTTPError as error:
+            return Answer({}, f"no answer: {str(error) or type(error).__name__}"), True
+        if len(reply.content) > MAX_ANSWER_BYTES:
+            return Answer({}, f"an answer of {len(reply.content)} bytes"), False
+        return read_reply(reply.status_code, reply.content, ask), reply.status_code in _AGAIN
+
+
+def read_reply(status: int, body: bytes, ask: Ask) -> Answer:
+    """An instant query's reply as an answer; whatever is wrong with it is said in `failed`."""
+    try:
+        reply = _decode(body)
+    except msgspec.DecodeError:  # a proxy's page, or no Prometheus at all
+        return Answer({}, f"status {status}, and no answer of a Prometheus")
+    if reply.status != "success" or reply.data is None:
+        return Answer({}, f"status {status}: {reply.error or 'no reason given'}")
+    if reply.data.resultType != "vector":
+        return Answer({}, f"a {reply.data.resultType} where a vector was asked for")
+    values: dict[Labels, float] = {}
+    for series in reply.data.result:
+        number = _number(series.value[1])
+        if number is not None:
+            labels = tuple(series.metric.get(label, "") for label in (NAMESPACE, *ask.by))
+            values[labels] = number
+    return Answer(values)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,243 @@
+"""Answers and pods become observations: pure.
+
+Which gateways speak for a fleet follows from where they live: those of the namespace that the fleet
+names, or its own. Traffic that nobody counted is zero only where gateways tell of it: the source
+answered, samples are young, as many gateways as are ready were heard, and they have no such series.
+Anything less is stale, missing or failed, and says why.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from cardan.instants import WallTime
+from cardan.scaling.observation import (
+    MISSING,
+    Datum,
+    Demand,
+    EndpointLoad,
+    Freshness,
+    KeyMass,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from cardan.endpoint import EndpointId
+
+    from cardan_controller.metrics.answers import Answers, Labels
+
+# A share of what is reported; below, an endpoint's hits are noise.
+_LEAST_TOKENS_PER_S: Final = 1e-9
+
+
+class Member(NamedTuple):
+    """One endpoint of a fleet, as the cluster knows it."""
+
+    id: EndpointId
+    pool: str
+    ready: bool
+    age_s: float
+
+
+class Subject(NamedTuple):
+    """Whom to observe: a fleet's gateways, its model, its endpoints.
+
+    `gateways` is how many gateways are ready there; None where nobody can tell.
+    """
+
+    namespace: str
+    model: str
+    members: tuple[Member, ...]
+    gateways: int | None = None
+
+
+class _Reader:
+    """Reads one fleet's numbers out of all answers, each with its freshness."""
+
+    def __init__(self, answers: Answers, subject: Subject, stale_after_s: float) -> None:
+        self._answers = answers
+        self._subject = subject
+        group: Labels = (subject.namespace,)
+        age_s = answers.value("sample_age_s", group)
+        heard = answers.value("gateways", group)
+        self.at = WallTime(answers.at - (age_s or 0.0))
+        self._failed = answers.by_name["sample_age_s"].failed
+        self._absent = age_s is None
+        self._stale = _why_stale(age_s, heard, subject.gateways, stale_after_s)
+
+    def read(self, name: str, *labels: str, zero: bool = False) -> Datum:
+        """One number; `zero`: a series that healthy gateways do not have counts nothing."""
+        failed = self._answers.by_name[name].failed or self._failed
+        if failed:
+            return Datum(freshness=Freshness.FAILED, why=f"{name}: {failed}")
+        if self._absent:
+            why = f"no gateway in namespace {self._subject.namespace!r} is known to the metrics"
+            return Datum(freshness=Freshness.MISSING, why=why)
+        value = self._answers.value(name, (self._subject.namespace, *labels))
+        if value is None and not (zero and not self._stale):
+            return Datum(freshness=Freshness.MISSING, why=self._stale or f"{name}: no such series")
+        freshness = Freshness.STALE if self._stale else Freshness.FRESH
+        return Datum(value or 0.0, self.at, freshness, self._stale)
+
+    def constant(self, value: float) -> Datum:
+        """A number that needs no series, as fresh as the others."""
+        told = self.read("sample_age_s")
+        return told if told.value is None else Datum(value, told.at, told.freshness, told.why)
+
+
+def demand_of(answers: Answers, subject: Subject, stale_after_s: float) -> Demand:
+    """What clients ask of a fleet."""
+    reader = _Reader(answers, subject, stale_after_s)
+
+    def told(name: str, *, zero: bool = True) -> Datum:
+        return reader.read(name, subject.model, zero=zero)
+
+    prompt = told("prompt_tokens")
+    ids = [member.id for member in subject.members]
+    uncached = _combined(lambda share, tokens: share * tokens, _uncached_share(reader, ids), prompt)
+    return Demand(
+        requests_per_s=told("requests"),
+        prompt_tokens_per_s=prompt,
+        uncached_tokens_per_s=uncached,
+        output_tokens_per_s=told("output_tokens"),
+        attainment=_ratio(told("promises_kept"), told("promises")),
+        ttft_p95_s=told("ttft_p95_s", zero=False),
+        itl_s=_inter_token(reader, ids),
+        held=told("held"),
+        shed_per_s=told("shed"),
+    )
+
+
+def loads_of(answers: Answers, subject: Subject, stale_after_s: float) -> tuple[EndpointLoad, ...]:
+    """How each endpoint of a fleet does."""
+    reader = _Reader(answers, subject, stale_after_s)
+    return tuple(_load(reader, member, stale_after_s) for member in subject.members)
+
+
+def keys_of(answers: Answers, subject: Subject) -> tuple[KeyMass, ...]:
+    """The routing keys that carry much of a fleet's traffic, the heaviest first."""
+    owners: dict[str, list[EndpointId]] = {}
+    members = {member.id for member in subject.members}
+    group = (subject.namespace, subject.model)
+    for (*of, key, endpoint), value in answers.by_name["key_owner"].values.items():
+        if tuple(of) == group and value and endpoint in members:
+            owners.setdefault(key, []).append(endpoint)  # type: ignore[arg-type]  # is a member
+    shares = {
+        labels[-1]: value
+        for labels, value in answers.by_name["key_share"].values.items()
+        if labels[:-1] == group
+    }
+    return tuple(
+        KeyMass(
+            key=key,
+            share=min(1.0, share),
+            blocks=round(answers.value("key_blocks", (*group, key)) or 1),
+            hit_tokens=answers.value("key_hit_tokens", (*group, key)) or 0.0,
+            endpoints=tuple(sorted(owners.get(key, ()))),
+        )
+        for key, share in sorted(shares.items(), key=lambda item: (-item[1], item[0]))
+    )
+
+
+def _load(reader: _Reader, member: Member, stale_after_s: float) -> EndpointLoad:
+    told = {name: reader.read(name, member.id) for name in _OF_ENDPOINTS}
+    scraped = reader.read("scrape_age_s", member.id)
+    for name in _OF_ENGINES:  # as old as the gateway's own scrape of the engine
+        told[name] = _aged(told[name], scraped, stale_after_s)
+    tokens = told["endpoint_tokens"]
+    hits = told["endpoint_hit_tokens"]
+    return EndpointLoad(
+        id=member.id,
+        pool=member.pool,
+        ready=member.ready,
+        age_s=member.age_s,
+        in_flight=told["in_flight"],
+        running=told["running"],
+        waiting=told["waiting"],
+        kv_used_ratio=told["kv_used"],
+        prefill_tokens_per_s=told["prefill_speed"],
+        requests_per_s=told["endpoint_requests"],
+        prompt_tokens_per_s=tokens,
+        uncached_tokens_per_s=_combined(lambda all_, hit: max(0.0, all_ - hit), tokens, hits),
+        output_tokens_per_s=told["endpoint_output_tokens"],
+        failures_per_s=told["endpoint_failures"],
+    )
+
+
+_OF_ENGINES: Final = ("running", "waiting", "kv_used", "endpoint_output_tokens")
+_OF_ENDPOINTS: Final = (
+    *_OF_ENGINES,
+    "in_flight",
+    "prefill_speed",
+    "endpoint_requests",
+    "endpoint_tokens",
+    "endpoint_hit_tokens",
+    "endpoint_failures",
+)
+
+
+def _why_stale(
+    age_s: float | None, heard: float | None, gateways: int | None, stale_after_s: float
+) -> str:
+    """Why a fleet's numbers are not to be acted on; empty if they are."""
+    if age_s is not None and age_s > stale_after_s:
+        return f"the youngest sample is {age_s:.0f} s old"
+    if gateways is not None and heard is not None and heard < gateways:
+        return f"{heard:.0f} of {gateways} gateways are heard"
+    return ""
+
+
+def _uncached_share(reader: _Reader, ids: Iterable[EndpointId]) -> Datum:
+    """The part of prompt tokens that must be computed.
+
+    By the engines' own reports where they make them, else by what gateways believe.
+    """
+    ids = list(ids)
+    actual = _sum(reader, "cached_actual", ids), _sum(reader, "cached_of", ids)
+    believed = _sum(reader, "endpoint_hit_tokens", ids), _sum(reader, "endpoint_tokens", ids)
+    for cached, of in (actual, believed):
+        if of.value is not None and of.value > _LEAST_TOKENS_PER_S:
+            return _combined(lambda part, all_: max(0.0, 1.0 - part / all_), cached, of)
+    return reader.constant(1.0)  # nothing flows: any share of it is right
+
+
+def _inter_token(reader: _Reader, ids: Iterable[EndpointId]) -> Datum:
+    """Mean time between tokens by Little's law: requests running over tokens a second."""
+    ids = list(ids)
+    running, tokens = _sum(reader, "running", ids), _sum(reader, "endpoint_output_tokens", ids)
+    return _ratio(running, tokens)
+
+
+def _sum(reader: _Reader, name: str, ids: Iterable[EndpointId]) -> Datum:
+    """Over those endpoints that have it; missing if none has."""
+    told = [datum for id_ in ids if (datum := reader.read(name, id_)).value is not None]
+    if not told:
+        return MISSING
+    values = [datum.value for datum in told if datum.value is not None]
+    return Datum(sum(values), told[0].at, told[0].freshness, told[0].why)
+
+
+def _ratio(part: Datum, of: Datum) -> Datum:
+    """One over the other; missing where nothing was counted."""
+    if of.value is not None and of.value <= 0:
+        return Datum(freshness=Freshness.MISSING, why="nothing was counted")
+    return _combined(lambda one, other: one / other, part, of)
+
+
+def _combined(function: Callable[[float, float], float], one: Datum, other: Datum) -> Datum:
+    """A number of two; as fresh as the worse of them."""
+    if one.value is None or other.value is None:
+        return one if one.value is None else other
+    worse = max((one, other), key=lambda datum: _ORDER[datum.freshness])
+    return Datum(function(one.value, other.value), worse.at, worse.freshness, worse.why)
+
+
+def _aged(datum: Datum, age: Datum, stale_after_s: float) -> Datum:
+    if datum.freshness is Freshness.FRESH and age.value is not None and age.value > stale_after_s:
+        why = f"the engine was last read {age.value:.0f} s ago"
+        return Datum(datum.value, datum.at, Freshness.STALE, why)
+    return datum
+
+
+_ORDER: Final[Mapping[Freshness, int]] = {word: rank for rank, word in enumerate(Freshness)}

@@ -48,10 +48,14 @@ class Answer(NamedTuple):
 
 
 class Prometheus:
-    """A client of one Prometheus. `get` fetches a path with parameters and returns the JSON."""
+    """A client of one Prometheus. `get` fetches a path with parameters and returns the JSON.
 
-    def __init__(self, get: Callable[[str, Mapping[str, str]], Any]) -> None:
+    `url` is where it listens, if that can be reached directly.
+    """
+
+    def __init__(self, get: Callable[[str, Mapping[str, str]], Any], url: str = "") -> None:
         self._get = get
+        self.url = url
 
     def ask(self, path: str, **parameters: str) -> Any:
         """The `data` of an API call that must succeed."""
@@ -160,7 +164,8 @@ def running(program: Path, folder: Path, configuration: str) -> Iterator[Prometh
             stderr=subprocess.STDOUT,
         )
     try:
-        yield Prometheus(_getter(_address(process, log)))
+        address = _address(process, log)
+        yield Prometheus(_getter(address), f"http://{address}")
     finally:
         process.kill()
         process.wait()

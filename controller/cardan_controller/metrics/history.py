@@ -2,7 +2,7 @@
 
 A few scrapes of each gateway are kept: enough to compare counters over the short and the long
 window, thinned so that a thousand endpoints stay within some megabytes. Rates are increases between
-the youngest scrape and the oldest one that still lies in the window, over the time between the two;
+the youngest scrape and the youngest one that is a window old, over the time between the two;
 a counter that fell was reset by a restart. A gateway that has only just been seen has no rates yet,
 and says so by having none: a rate of zero would shrink a fleet.
 """
@@ -34,25 +34,33 @@ if TYPE_CHECKING:
 
 # Scrapes of one gateway that are kept: with these, the window's edge is met within a fifth.
 KEPT: Final = 10
+_COUNTERS: Final = ("_total", "_bucket")
 
-Page = dict[str, dict[tuple[tuple[str, str], ...], float]]
-"""Values of one page: by series name, by sorted labels."""
+Series = tuple[tuple[str, str], ...]
+"""Labels, sorted."""
+Page = dict[str, dict[Series, float]]
+"""Values of one page: by name, by labels."""
 
 _WANTED: Final = Wanted({name for ask in ASKS.values() for name in metrics_of(ask)})
 
 
 class _Scrapes:
-    """What one gateway has said lately, the oldest first."""
+    """What one gateway has said lately, the oldest first.
 
-    __slots__ = ("namespace", "taken")
+    Counters are kept as totals that never fall: what a restart set back goes on from where it was.
+    """
+
+    __slots__ = ("_raw", "namespace", "taken")
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
         self.taken: list[tuple[float, Page]] = []
+        self._raw: Page = {}
 
-    def add(self, at: float, page: Page, long_s: float) -> None:
+    def add(self, at: float, raw: Page, long_s: float) -> None:
         """Keep a page; drop what is older than the long window, then whatever is densest."""
-        self.taken.append((at, page))
+        self.taken.append((at, self._unwrapped(raw)))
+        self._raw = raw
         while len(self.taken) > 2 and at - self.taken[1][0] >= long_s:
             del self.taken[0]
         if len(self.taken) > KEPT:
@@ -61,6 +69,17 @@ class _Scrapes:
                 for i in range(1, len(self.taken) - 1)
             ]
             del self.taken[1 + gaps.index(min(gaps))]
+
+    def _unwrapped(self, raw: Page) -> Page:
+        if not self.taken:
+            return raw
+        before = self.taken[-1][1]
+        return {
+            name: _totals(before.get(name, {}), self._raw.get(name, {}), values)
+            if name.endswith(_COUNTERS)
+            else values
+            for name, values in raw.items()
+        }
 
     def since(self, window_s: float) -> Sequence[tuple[float, Page]]:
         """The pages of the window: from the youngest that is a window old, or the oldest."""
@@ -164,29 +183,28 @@ def _rates(ask: Rate, scrapes: _Scrapes, window_s: float) -> Iterator[tuple[Labe
     elapsed_s = pages[-1][0] - pages[0][0]
     if elapsed_s <= 0:
         return
-    for labels in pages[-1][1].get(ask.metric, ()):
+    # A series that was not there had not begun: a gateway makes its series, at zero, when it starts
+    # or when a model comes.
+    before = pages[0][1].get(ask.metric, {})
+    for labels, value in pages[-1][1].get(ask.metric, {}).items():
         named = dict(labels)
         key = _key(named, ask.by)
         if key is not None and _matches(ask, named):
-            yield key, _increase(ask.metric, labels, pages) / elapsed_s
+            yield key, (value - before.get(labels, 0.0)) / elapsed_s
 
 
-def _increase(
-    metric: str, labels: tuple[tuple[str, str], ...], pages: Sequence[tuple[float, Page]]
-) -> float:
-    """How much a counter rose over the pages; one that was not there had not begun: from zero.
+def _totals(
+    before: Mapping[Series, float], old: Mapping[Series, float], new: Mapping[Series, float]
+) -> dict[Series, float]:
+    """Totals after a page, from those before it and both raw pages."""
+    return {
+        series: before.get(series, 0.0) + _risen(old.get(series, 0.0), value)
+        for series, value in new.items()
+    }
 
-    The gateway makes its series when it starts or when a model comes, all at zero, and its pages
-    are read more often than a window is long: what is not there has not counted anything yet.
-    """
-    total = 0.0
-    before = pages[0][1].get(metric, {}).get(labels, 0.0)
-    for _, page in pages[1:]:
-        after = page.get(metric, {}).get(labels)
-        if after is not None:
-            total += after - before if after >= before else after
-            before = after
-    return total
+
+def _risen(old: float, new: float) -> float:
+    return new - old if new >= old else new
 
 
 def _matches(ask: Rate, labels: Mapping[str, str]) -> bool:

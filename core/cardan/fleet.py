@@ -18,6 +18,7 @@ from cardan.endpoint import EngineKind, Role
 from cardan.health import Health, HealthConfig, Verdict
 from cardan.ledger import Load
 from cardan.memory import MAX_REMEMBERED_MODELS, ModelMemory
+from cardan.overlay import AS_IT_IS, NO_OVERLAY, MovedKeys, standings
 from cardan.shadow import Shadow
 from cardan.siblings import Siblings
 from cardan.speed import Speed
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from cardan.instants import Monotonic
     from cardan.ledger import Lease, Usage
     from cardan.metrics import EngineMetrics
+    from cardan.overlay import RoutingOverlay, Standing
 
 
 class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -65,19 +67,20 @@ class EndpointState:
         "block_tokens",
         "born_at",
         "config",
-        "draining",
         "endpoint",
         "engine",
         "hash64",
         "health",
         "id",
         "joined_at",
+        "leaving",
         "load",
         "metrics",
         "models",
         "ramped",
         "shadow",
         "speed",
+        "standing",
         "warm_until",
         "weight",
     )
@@ -97,11 +100,12 @@ class EndpointState:
         self.metrics: EngineMetrics | None = None
         self.shadow = Shadow(max(1, config.cache_tokens // config.block_tokens))
         self.speed = Speed()
-        self.draining = False
+        self.leaving = False
+        self.standing = AS_IT_IS
         self.born_at = self.joined_at = now
         self.warm_until = warm_until
         self.ramped = config.join_ramp_s <= 0
-        self.weight = self._share(now) * endpoint.weight
+        self.weight = self._weigh(self._share(now))
 
     def __repr__(self) -> str:
         return (
@@ -121,10 +125,23 @@ class EndpointState:
             self.joined_at = now
         share = self._share(now)
         self.ramped = share >= 1 and not absent
-        weight = share * self.endpoint.weight
+        weight = self._weigh(share)
         changed = weight != self.weight
         self.weight = weight
         return changed
+
+    @property
+    def draining(self) -> bool:
+        """It gets no new key: it leaves, or the controller wants it to."""
+        return self.leaving or self.standing.draining
+
+    def stand(self, standing: Standing, now: Monotonic) -> None:
+        """The controller's word on it."""
+        self.standing = standing
+        self.weight = self._weigh(self._share(now))
+
+    def _weigh(self, share: float) -> float:
+        return share * self.endpoint.weight * self.standing.factor
 
     def _share(self, now: Monotonic) -> float:
         """Of its full weight, as of now."""
@@ -140,7 +157,7 @@ class EndpointState:
             return False
         self.endpoint = endpoint
         if endpoint.weight != old.weight:  # on the ramp the next tick puts it right
-            self.weight = self._share(self.joined_at) * endpoint.weight
+            self.weight = self._weigh(self._share(self.joined_at))
         if endpoint.models and endpoint.models != old.models:
             self.models = frozenset(endpoint.models)
         return True
@@ -173,11 +190,12 @@ class EndpointState:
 class Pool:
     """The endpoints that serve one model.
 
-    `routable` may be asked for anything; `draining` only for what they still hold warm.
-    `version` changes with either.
+    `routable` may be asked for anything; `draining` only for what they still hold warm. `moved` are
+    the keys that the controller has given other owners; None if there are none.
+    `version` changes with any of them.
     """
 
-    __slots__ = ("draining", "members", "model", "routable", "version")
+    __slots__ = ("draining", "members", "model", "moved", "routable", "version")
 
     def __init__(
         self,
@@ -186,12 +204,14 @@ class Pool:
         routable: Sequence[EndpointState],
         draining: Sequence[EndpointState],
         version: int,
+        moved: MovedKeys | None = None,
     ) -> None:
         self.model = model
         self.members = members
         self.routable = routable
         self.draining = draining
         self.version = version
+        self.moved = moved
 
 
 class Fleet:
@@ -204,6 +224,8 @@ class Fleet:
     def __init__(self, config: FleetConfig | None = None) -> None:
         self.config = config or FleetConfig()
         self.endpoints: dict[EndpointId, EndpointState] = {}
+        self.overlay = NO_OVERLAY
+        self._standings: dict[EndpointId, Standing] = {}
         self._pools: dict[str, Pool] = {}
         self._models: list[str] | None = None
         self._siblings: dict[tuple[EngineKind, str], Siblings] = {}
@@ -238,7 +260,9 @@ class Fleet:
                 if known is not None:
                     gone.append(known)
         for state in gone:
-            state.draining = True
+            state.leaving = True
+        for id_ in self._standings.keys() & fresh.keys():
+            fresh[id_].stand(self._standings[id_], now)
         self.endpoints = fresh
         self._join(fresh.values())
         self.touch()
@@ -263,9 +287,21 @@ class Fleet:
     def drain(self, id_: EndpointId, *, draining: bool = True) -> None:
         """Give an endpoint no new key; `KeyError` if there is no such endpoint."""
         state = self.endpoints[id_]
-        if state.draining != draining:
-            state.draining = draining
+        if state.leaving != draining:
+            state.leaving = draining
             self.touch()
+
+    def apply(self, overlay: RoutingOverlay, now: Monotonic) -> None:
+        """Do as the controller says from now on; what it said before is void.
+
+        Endpoints that it does not name, or no longer, stand as they are.
+        """
+        if overlay.models != self.overlay.models:
+            self._standings = standings(overlay)
+            for id_, state in self.endpoints.items():
+                state.stand(self._standings.get(id_, AS_IT_IS), now)
+            self.touch()
+        self.overlay = overlay
 
     def tick(self, now: Monotonic) -> None:
         """Once a second or so: ramps rise, and what is served is noted."""
@@ -284,9 +320,9 @@ class Fleet:
     def expects(self, model: str, now: Monotonic) -> bool:
         """May a model that nobody serves be served soon?
 
-        It was a while ago, or a new endpoint has not said yet what it serves.
+        It was a while ago, it sleeps, or a new endpoint has not said yet what it serves.
         """
-        if self._memory.recalls(model, now):
+        if self.overlay.dormant(model) or self._memory.recalls(model, now):
             return True
         return any(
             not state.models and now - state.born_at < INTRODUCTION_S
@@ -332,14 +368,16 @@ class Fleet:
         for state in members:
             if now < state.health.ejected_until < self._stale_at:
                 self._stale_at = state.health.ejected_until
-        active = [state for state in members if not state.draining]
-        routable = self._routable(active or members, now)
+        willing = [state for state in members if not state.standing.cordoned]
+        active = [state for state in willing if not state.draining]
+        routable = self._routable(active or willing, now)
         draining = [
             state
-            for state in members
-            if state.draining and state.health.verdict(now) is Verdict.HEALTHY
+            for state in willing
+            if active and state.draining and state.health.verdict(now) is Verdict.HEALTHY
         ]
-        return Pool(model, members, routable, draining if active else [], self._version)
+        moved = MovedKeys.resolve(self.overlay.models.get(model), routable)
+        return Pool(model, members, routable, draining, self._version, moved)
 
     def _routable(self, states: list[EndpointState], now: Monotonic) -> list[EndpointState]:
         """Who may be asked: the healthy ones, topped up with soft-ejected ones to the floor.

@@ -1,8 +1,9 @@
 """DualMap: few candidates by hash, one choice by predicted time to first token.
 
 Yuan et al., "DualMap" (ICLR 2026, arXiv 2602.06502). A prefix key has `d` candidates that follow
-from the key and the membership alone (`cardan.candidates`), so a prefix is cached in few places and
-any number of gateways agree on which; how much of a prompt the key covers follows from how hot its
+from the key and the membership alone (`cardan.candidates`), but for keys that the controller has
+moved (`cardan.overlay`), so a prefix is cached in few places and any number of gateways agree on
+which; how much of a prompt the key covers follows from how hot its
 prefix is (`cardan.depth`). Among the candidates:
 
 1. Equal reuse: the least predicted time to first token.
@@ -117,6 +118,9 @@ class _Chooser:
         # A part of the pool is this request's own business: nothing of it may be remembered.
         version = pool.version if eligible is pool.routable else None
         states = self._mapping.pick(key, eligible, config.d, version)
+        if pool.moved is not None:
+            allowed = None if version is not None else eligible
+            states = pool.moved.candidates(key, states, config.d, allowed)
         matched = [state.shadow.match(chain) for state in states]
         candidates = tuple(map(estimate, states, repeat(request), repeat(now), matched))
         budget_s = config.theta * request.slo_ttft_s - (now - request.arrived_at)

@@ -1,0 +1,1 @@
+"""What the API server knows of fleets: pods, scales, selectors. Pure: objects in, facts out."""

@@ -1,0 +1,131 @@
+"""The operator's port: pushes reach the leader, wherever they were sent."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from cardan.instants import WallTime
+from cardan_controller.serving import Port
+from cardan_controller.wakes import KEPT_S, MAX_WAKES, WakeRequest, Wakes
+from prometheus_client import CollectorRegistry, Counter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+NOW = WallTime(1_800_000_000.0)
+PUSH = {"namespace": "serving", "model": "m"}
+
+
+class Standing:
+    """A replica's standing, as the test wants it."""
+
+    def __init__(self) -> None:
+        self.leading, self.url, self.is_ready = True, "", True
+
+    def leads(self) -> bool:
+        return self.leading
+
+    def leader_url(self) -> str:
+        return self.url
+
+    def ready(self) -> bool:
+        return self.is_ready
+
+
+Client = TestClient[Any, Any]
+Start = Callable[[Standing, Wakes], Awaitable[Client]]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Serves a port; closed at the end."""
+    clients: list[Client] = []
+    registry = CollectorRegistry()
+    Counter("ticks", "Ticks.", registry=registry).inc(3)
+
+    async def serve(standing: Standing, wakes: Wakes) -> Client:
+        port = Port(standing, wakes, registry, lambda: NOW)
+        clients.append(TestClient(TestServer(port.application())))
+        await clients[-1].start_server()
+        return clients[-1]
+
+    yield serve
+    for client in clients:
+        await client.close()
+
+
+async def test_the_leader_notes_a_push_once(start: Start) -> None:
+    kicks: list[int] = []
+    wakes = Wakes(lambda: kicks.append(1))
+    client = await start(Standing(), wakes)
+    for _ in range(3):
+        assert (await client.post("/v1/wake", json=PUSH)).status == 202
+    assert kicks == [1]
+    assert wakes.requested_at("serving", "m", NOW) == NOW
+    wakes.done("serving", "m")
+    await client.post("/v1/wake", json=PUSH)
+    assert kicks == [1, 1]
+
+
+async def test_a_replica_that_waits_sends_the_push_on(start: Start) -> None:
+    kicks: list[int] = []
+    leader = await start(Standing(), Wakes(lambda: kicks.append(1)))
+    other = Standing()
+    other.leading, other.url = False, str(leader.make_url("")).rstrip("/")
+    client = await start(other, Wakes(lambda: kicks.append(2)))
+    assert (await client.post("/v1/wake", json=PUSH)).status == 202
+    assert kicks == [1]
+
+
+async def test_without_a_leader_a_push_is_refused_for_now(start: Start) -> None:
+    standing = Standing()
+    standing.leading = False
+    client = await start(standing, Wakes(lambda: None))
+    assert (await client.post("/v1/wake", json=PUSH)).status == 503
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        (b"{}", 400, "namespace"),
+        (b"nonsense", 400, "malformed"),
+        (b'{"namespace":"a","model":"b","x":1}', 400, "unknown field `x`"),
+        (b" " * 5000, 413, ""),
+    ],
+)
+async def test_what_is_no_push_is_refused(
+    start: Start, body: bytes, status: int, words: str
+) -> None:
+    client = await start(Standing(), Wakes(lambda: None))
+    answer = await client.post("/v1/wake", data=body)
+    assert answer.status == status
+    assert words in await answer.text()
+
+
+async def test_a_replica_that_waits_is_ready(start: Start) -> None:
+    standing = Standing()
+    standing.leading = False
+    client = await start(standing, Wakes(lambda: None))
+    assert (await client.get("/livez")).status == 200
+    assert (await client.get("/readyz")).status == 200
+    standing.is_ready = False
+    assert (await client.get("/readyz")).status == 503
+
+
+async def test_metrics_are_served(start: Start) -> None:
+    client = await start(Standing(), Wakes(lambda: None))
+    answer = await client.get("/metrics")
+    assert "ticks_total 3.0" in await answer.text()
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
+def test_pushes_that_concern_nobody_are_forgotten_and_bounded() -> None:
+    wakes = Wakes(lambda: None)
+    noted = [wakes.note(WakeRequest("ns", f"m{i}"), NOW) for i in range(MAX_WAKES + 10)]
+    assert sum(noted) == MAX_WAKES
+    later = WallTime(NOW + KEPT_S + 1)
+    assert wakes.requested_at("ns", "m0", later) is None
+    assert wakes.note(WakeRequest("ns", "m0"), later)

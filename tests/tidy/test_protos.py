@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cardan_controller.pb.keda import externalscaler_pb2
 from cardan_router.pb.cardan.v1 import inference_pb2, prompt_pb2, receipt_pb2, routing_pb2
 from google.protobuf import descriptor_pb2
 
@@ -29,6 +30,7 @@ FILES: tuple[FileDescriptor, ...] = (
     prompt_pb2.DESCRIPTOR,
     receipt_pb2.DESCRIPTOR,
     routing_pb2.DESCRIPTOR,
+    externalscaler_pb2.DESCRIPTOR,
 )
 
 Field = descriptor_pb2.FieldDescriptorProto
@@ -42,22 +44,25 @@ def test_generated_code_is_fresh() -> None:
 def test_stale_code_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(TOOL.parent))
     tool = importlib.import_module("gen_protos")
-    monkeypatch.setattr(tool, "TARGET", tmp_path)
-    (tmp_path / "left_pb2.py").write_text("")
-    (tmp_path / "same_pb2.py").write_text("x")
-    (tmp_path / "old_pb2.py").write_text("x")
-    produced = {"same_pb2.py": "x", "old_pb2.py": "y", "new_pb2.pyi": "z"}
+    monkeypatch.setattr(tool, "ROOT", tmp_path)
+    pb = tmp_path / "router/cardan_router/pb"
+    pb.mkdir(parents=True)
+    (pb / "left_pb2.py").write_text("")
+    (pb / "same_pb2.py").write_text("x")
+    (pb / "old_pb2.py").write_text("x")
+    made = {"same_pb2.py": "x", "old_pb2.py": "y", "new_pb2.pyi": "z"}
+    produced = {f"router/cardan_router/pb/{name}": content for name, content in made.items()}
     assert tool.stale(produced) == [
-        "left_pb2.py: not generated from any proto",
-        "new_pb2.pyi: missing",
-        "old_pb2.py: differs",
+        "router/cardan_router/pb/left_pb2.py: not generated from any proto",
+        "router/cardan_router/pb/new_pb2.pyi: missing",
+        "router/cardan_router/pb/old_pb2.py: differs",
     ]
     tool.write(produced)
     assert tool.stale(produced) == []
 
 
 def test_generated_code_never_shadows_the_core() -> None:
-    for path in (ROOT / "router/cardan_router/pb").rglob("*.py*"):
+    for path in [*ROOT.glob("router/*/pb/**/*.py*"), *ROOT.glob("controller/*/pb/**/*.py*")]:
         if path.suffix in {".py", ".pyi"}:
             for line in path.read_text().splitlines():
                 assert not line.lstrip().startswith(("from cardan.", "import cardan.")), path

@@ -17,7 +17,7 @@ import asyncio
 import os
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import urlencode
 
 import yaml
@@ -47,7 +47,9 @@ _FAULTS: Final = {
     401: Fault.UNAUTHORIZED,
     403: Fault.FORBIDDEN,
     404: Fault.NOT_FOUND,
+    409: Fault.CONFLICT,
     410: Fault.EXPIRED,
+    422: Fault.INVALID,
     429: Fault.OVERLOADED,
     503: Fault.OVERLOADED,
 }
@@ -68,6 +70,16 @@ class ApiError(CardanError):
 def fault_of(status: int) -> Fault:
     """The word for a status that is no success."""
     return _FAULTS.get(status, Fault.REFUSED)
+
+
+class Request(NamedTuple):
+    """A write: what is to be done to which object. `body` becomes JSON; None sends nothing."""
+
+    method: str
+    path: str
+    body: object = None
+    content_type: str = "application/json"
+    query: Mapping[str, str] = {}
 
 
 class Api(Protocol):
@@ -148,15 +160,29 @@ class KubernetesApi:
         """See `Api`."""
         return self._chunks(path, query, SILENCE_S)
 
+    async def send(self, request: Request) -> bytes:
+        """Send a write and return what the server made of it; raises `ApiError`.
+
+        Not tried again: whether it took effect is not known when the answer is lost.
+        """
+        body = bytearray()
+        async for chunk in self._chunks(request.path, request.query, ANSWER_S, request):
+            body += chunk
+        return bytes(body)
+
     async def _chunks(
-        self, path: str, query: Mapping[str, str], silence_s: float
+        self,
+        path: str,
+        query: Mapping[str, str],
+        silence_s: float,
+        write: Request | None = None,
     ) -> AsyncIterator[bytes]:
         import aiohttp
 
         try:
-            response = await self._open(path, query, silence_s)
+            response = await self._open(path, query, silence_s, write)
             try:
-                if response.status != 200:
+                if not response.ok:
                     raise await _refusal(response)
                 yield b""
                 async for chunk in response.content.iter_any():
@@ -172,7 +198,7 @@ class KubernetesApi:
             raise
 
     async def _open(
-        self, path: str, query: Mapping[str, str], silence_s: float
+        self, path: str, query: Mapping[str, str], silence_s: float, write: Request | None
     ) -> aiohttp.ClientResponse:
         import aiohttp
         from kubernetes.aio.config import ConfigException
@@ -183,14 +209,18 @@ class KubernetesApi:
             "accept-encoding": "identity",  # the network is near, and inflating is CPU time of ours
             "user-agent": self._agent,
         }
+        if write is not None:
+            headers["Content-Type"] = write.content_type
+        method = "GET" if write is None else write.method
         try:  # a token that was read a while ago is read again
-            await client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
+            await client.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
         except (ConfigException, *_UNREADABLE) as error:
             raise _no_credentials(error) from error
         answer = await client.rest_client.request(
-            "GET",
+            method,
             f"{client.configuration.host}{path}?{urlencode(query)}",
             headers=headers,
+            body=None if write is None else write.body,
             _request_timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=CONNECT_S, sock_read=silence_s
             ),

@@ -57,6 +57,8 @@ class Fault(enum.StrEnum):
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not-found"
+    CONFLICT = "conflict"  # somebody else was faster, or holds what was to be written
+    INVALID = "invalid"  # the server does not take what was written
     EXPIRED = "expired"
     OVERLOADED = "overloaded"
     REFUSED = "refused"  # any other status

@@ -1,22 +1,20 @@
 """What one tick knows of a fleet, and how well it knows it.
 
-Every number is a `Datum`: a value with the time of the sample it comes from, or a word for why there
-is none. Missing is not zero: a query that failed says nothing of the traffic, while a query that
-succeeded and found no series of a gateway that is there says that there was none (the source knows
-the difference and reports 0.0, fresh). Policies take `fresh` values alone; whatever they lack keeps
-a pool from shrinking.
+Every number is a `Datum`: a value with the time of the sample it comes from, or a word for why
+there is none. Missing is not zero: a query that failed says nothing of the traffic, while a query
+that succeeded and found no series of a gateway that is there says that there was none (the source
+knows the difference and reports 0.0, fresh). Policies take `fresh` values alone; whatever they lack
+keeps a pool from shrinking.
 """
 
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
-
-if TYPE_CHECKING:
-    from cardan.endpoint import EndpointId
-    from cardan.instants import WallTime
+from cardan.endpoint import EndpointId
+from cardan.instants import WallTime
 
 
 class Freshness(enum.StrEnum):
@@ -51,8 +49,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     Rates are over the source's short window (30 s), in requests or tokens a second. Uncached tokens
     are prompt tokens that a prefix cache did not save: the work of prefill. `attainment` is the
     share of streams whose first token came in time, over the source's long window (5 min), as are
-    the 95th percentile `ttft_p95_s` and the mean inter-token latency `itl_s`. `held` counts requests
-    that wait in gateways for an endpoint, `outcome_shed_per_s` those turned away.
+    the 95th percentile `ttft_p95_s` and the mean inter-token latency `itl_s`. `held` counts
+    requests that wait in gateways for an endpoint, `shed_per_s` those turned away.
     """
 
     requests_per_s: Datum = MISSING
@@ -77,6 +75,7 @@ class PendingReplica(msgspec.Struct, frozen=True):
 class PoolState(msgspec.Struct, frozen=True, kw_only=True):
     """One scale target. `desired` is what its `/scale` asks for, whoever wrote it last.
 
+    `draining` are endpoints whose pods terminate, whoever told them to.
     `started_s` are the times (s) from creation to Ready of replicas that became ready lately: how
     cold starts are learned. `manual` names whoever else changed the scale since we did.
     """

@@ -24,6 +24,7 @@ from cardan.fleet import Fleet
 from cardan_router import logs
 from cardan_router.access_log import FLUSH_EVERY_S
 from cardan_router.admin import Admin
+from cardan_router.beat import beat
 from cardan_router.clock import monotonic
 from cardan_router.discovery import Membership
 from cardan_router.discovery.kubernetes.discovery import KubernetesDiscovery
@@ -123,13 +124,12 @@ class App:
             upstream=config.upstream,
             clock=monotonic,
         )
+        self.fetcher = fetcher_of(config)
         self.prober = Prober(
-            self.fleet, fetcher_of(config), config.probe, monotonic, self.count(metrics.PROBES)
+            self.fleet, self.fetcher, config.probe, monotonic, self.count(metrics.PROBES)
         )
         self.herald = Herald(self.fleet, self.prober.joined)
-        self.scraper = Scraper(
-            fetcher_of(config), config.scrape, monotonic, self.count(metrics.SCRAPES)
-        )
+        self.scraper = Scraper(self.fetcher, config.scrape, monotonic, self.count(metrics.SCRAPES))
         self.scraper.enabled = wants_scrape(config)
         self.scrapes = rounds("scrape", self.fleet, self.scraper.visit, config.scrape, self._rng)
         self._build_discovery(config)
@@ -233,6 +233,7 @@ class App:
         if self._sharing is not None:
             self._sharing.publish()
         await self.supervisor.close()
+        self.fetcher.close()
         self.recorder.settle()
         self.access_log.close()
 
@@ -261,23 +262,25 @@ class App:
             self.fleet.tick(monotonic())
             self.herald.look(monotonic())
             self.busy.look(monotonic())
-            await asyncio.sleep(TICK_S)
+            await beat(TICK_S)
 
     async def _flush_access_log(self) -> None:
         while True:
-            await asyncio.sleep(FLUSH_EVERY_S)
+            await beat(FLUSH_EVERY_S)
             self.recorder.settle()
             self.access_log.flush()
 
     async def _watch_file(self) -> None:
         while True:
-            await asyncio.sleep(self.config.discovery.poll_s)
+            await beat(self.config.discovery.poll_s if self.file_source else TICK_S)
             if self.file_source is not None:
                 self.file_source.poll()
 
     # -- small parts ------------------------------------------------------------------------------
 
     def _endpoints_left(self, gone: list[EndpointState]) -> None:
+        for state in gone:
+            self.fetcher.forget(state.endpoint.url)
         self.prober.forget(gone)
         self.scraper.forget(gone)
         self.gateway.endpoints_left(gone)

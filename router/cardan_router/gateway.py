@@ -21,6 +21,7 @@ from cardan.ledger import Outcome
 from cardan.lifecycle import Reject, RejectReason
 from cardan.policies.base import Needs
 
+from cardan_router.beat import beat
 from cardan_router.boundary import give_up, internal
 from cardan_router.calls import Reading, RequestIds, parse_body, read_call
 from cardan_router.clock import monotonic
@@ -298,7 +299,7 @@ class Gateway:
     async def run(self) -> None:
         """Sweep until cancelled: one of the process's long-lived tasks."""
         while True:
-            await asyncio.sleep(SWEEP_S)
+            await beat(SWEEP_S)
             self.sweep()
 
     async def shutdown(self, grace_s: float) -> bool:

@@ -6,7 +6,6 @@ nothing. It is asked for by a signal, or by the files themselves having changed.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from cardan.errors import CardanError
 
 from cardan_router import logs
+from cardan_router.beat import beat
 from cardan_router.config import keep_fixed
 from cardan_router.telemetry import metrics
 from cardan_router.watch import FileWatch
@@ -68,7 +68,7 @@ class Reloader:
         """
         while True:
             poll_s = self._app.config.reload.poll_s
-            await asyncio.sleep(poll_s or ASLEEP_S)
+            await beat(poll_s or ASLEEP_S)
             if not poll_s:
                 continue
             if self._watch.changed():
@@ -137,9 +137,11 @@ class Reloader:
             timeouts=config.timeouts,
             upstream=config.upstream,
         )
-        app.prober.reconfigure(config.probe, fetcher_of(config))
+        app.fetcher.close()
+        app.fetcher = fetcher_of(config)
+        app.prober.reconfigure(config.probe, app.fetcher)
         scrapes = wants_scrape(config)
-        app.scraper.reconfigure(config.scrape, fetcher_of(config), enabled=scrapes)
+        app.scraper.reconfigure(config.scrape, app.fetcher, enabled=scrapes)
         for visits, bounds in ((app.probes, config.probe), (app.scrapes, config.scrape)):
             visits.reconfigure(max_concurrent=bounds.max_concurrent, max_per_s=bounds.max_per_s)
         app.recorder.sample = config.log.access_sample

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
+from cardan_router.beat import beat
 from cardan_router.workers.board import PUBLISH_EVERY_S, Published
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Sharing:
             if self._learns:
                 for published in self._board.others():
                     self.learn(published)
-            await asyncio.sleep(PUBLISH_EVERY_S)
+            await beat(PUBLISH_EVERY_S)
 
     def publish(self) -> None:
         """Say how things are."""

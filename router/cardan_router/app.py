@@ -242,6 +242,7 @@ class App:
         loop.add_signal_handler(signal.SIGTERM, partial(self.stop, lingers=True))
         loop.add_signal_handler(signal.SIGINT, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self.reloader.reload)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # a worker's waits for this
 
     def stop(self, *, lingers: bool = False) -> None:
         """End in peace; asked twice, end at once. With `lingers`, by `shutdown.linger_s` later."""

@@ -31,9 +31,10 @@ ENGINE = ("--model", "tiny", "--gpu", "cpu", "--time-scale", "0.2", "--served-mo
 PREFIXES = [f"{n} " + "lorem ipsum dolor " * 400 for n in range(3)]
 PROMPT_TOKENS = re.compile(r"^vllm:prompt_tokens_total(?:\{.*?\})? (\S+)$", re.MULTILINE)
 USAGE = {"stream_options": {"include_usage": True}}
-# Prometheus extrapolates a rate to the ends of its window, how far depends on how its counter
-# began: of two that began together, differently by up to one sample in four.
-OVERSHOOT = 0.25
+# Prometheus extrapolates a rate to the beginning of its window, by 1.1 times the time between two
+# samples, but not to where its counter was less than nothing: of two that began together one may
+# be stretched and the other not. From two samples, where scrapes are late, that is 1.1 in one.
+OVERSHOOT = 1.1
 # Panels that are empty while all is well, but not after what happens here.
 PROVOKED = {
     "Tokens",

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import httptools
 
+from tests.fakes.waiting import DEADLINE_S
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-READ_DEADLINE_S = 10.0
 
 
 class Reply:
@@ -84,7 +84,7 @@ class RawClient:
 
     async def reply(self, *, is_head: bool = False) -> Reply:
         """Read one answer; 100 Continue is an answer too. Partial if the connection ends in it."""
-        async with asyncio.timeout(READ_DEADLINE_S):
+        async with asyncio.timeout(DEADLINE_S):
             return await self._reply(is_head=is_head)
 
     async def _reply(self, *, is_head: bool) -> Reply:
@@ -134,7 +134,7 @@ class RawClient:
         if self._rest:
             data, self._rest = self._rest, b""
             return data
-        async with asyncio.timeout(READ_DEADLINE_S):
+        async with asyncio.timeout(DEADLINE_S):
             return await self._reader.read(65536)
 
     async def read_until(self, part: bytes) -> bytes:
@@ -151,7 +151,7 @@ class RawClient:
         """Everything until the server closes; a reset counts as a close."""
         data = self._rest
         self._rest = b""
-        async with asyncio.timeout(READ_DEADLINE_S):
+        async with asyncio.timeout(DEADLINE_S):
             with contextlib.suppress(ConnectionError):
                 while more := await self._reader.read(65536):
                     data += more

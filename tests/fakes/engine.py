@@ -16,6 +16,8 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from tests.fakes.ports import hold_port, number_of
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator
@@ -129,24 +131,21 @@ class FakeEngine:
         self.open_connections = 0
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        self._port = 0
+        self._held = hold_port()
 
     @property
     def url(self) -> str:
         """Its origin."""
-        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self._port}"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.port}"
 
     @property
     def port(self) -> int:
         """Its port, which it keeps when it is restarted."""
-        return self._port
+        return number_of(self._held)
 
     async def start(self) -> None:
-        """Listen, on the same port as before if there was one."""
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self._port, ssl=self.tls
-        )
-        self._port = self._server.sockets[0].getsockname()[1]
+        """Listen."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
 
     async def stop(self) -> None:
         """Stop listening and reset every connection: the process was killed."""
@@ -156,6 +155,11 @@ class FakeEngine:
             _reset(writer)
         while self._writers:  # noqa: ASYNC110 - polling is good enough for a test
             await asyncio.sleep(0.002)
+
+    async def close(self) -> None:
+        """Stop for good: the port is anybody's."""
+        await self.stop()
+        self._held.close()
 
     def close_connections(self) -> None:
         """Close every connection politely, as a keep-alive time-out does."""
@@ -253,4 +257,4 @@ async def engines(count: int, script: Script = answer_all) -> AsyncIterator[list
         yield started
     finally:
         for engine in started:
-            await engine.stop()
+            await engine.close()

@@ -14,6 +14,8 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+from tests.fakes.ports import hold_port, number_of
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
@@ -124,7 +126,12 @@ class FakeKube:
         self._watches: dict[asyncio.StreamWriter, tuple[KubeState, int]] = {}
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
-        self.port = 0
+        self._held = hold_port()
+
+    @property
+    def port(self) -> int:
+        """Its port, which it keeps when it is restarted."""
+        return number_of(self._held)
 
     def state(self, path: str) -> KubeState:
         """The objects under a path."""
@@ -169,9 +176,8 @@ class FakeKube:
             writer.transport.abort()
 
     async def start(self) -> None:
-        """Listen, on the same port as before if there was one."""
+        """Listen."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Gone, with every connection."""
@@ -180,6 +186,15 @@ class FakeKube:
         self.cut()
         while self._writers:  # noqa: ASYNC110 - polling is good enough for a test
             await asyncio.sleep(0.002)
+
+    async def close(self) -> None:
+        """Gone for good: the port is anybody's."""
+        await self.stop()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """The port is anybody's; enough for one that was never started."""
+        self._held.close()
 
     def kubeconfig(self, folder: Path, token: str = "secret") -> Path:
         """A kubeconfig that leads here."""
@@ -274,11 +289,11 @@ class FakeKube:
 async def fake_kube() -> AsyncIterator[FakeKube]:
     """A server of its own, stopped at the end."""
     server = FakeKube()
-    await server.start()
     try:
+        await server.start()
         yield server
     finally:
-        await server.stop()
+        await server.close()
 
 
 def pod(

@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, cast
 
+from tests.fakes.ports import hold_port, number_of
+from tests.fakes.waiting import until
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
 
 class Stub:
@@ -20,10 +23,11 @@ class Stub:
         self.answers: dict[str, tuple[int, bytes] | None] = {}
         self.asked: list[str] = []
         self.heads: list[bytes] = []
-        self.url = ""
         self.raw: bytes | None = None
         self.server: asyncio.Server | None = None
         self.connections: set[asyncio.Transport] = set()
+        self._held = hold_port()
+        self.url = f"http://127.0.0.1:{number_of(self._held)}"
 
     def vllm(self, *models: str) -> Stub:
         """Answer as a healthy vLLM does."""
@@ -37,11 +41,11 @@ class Stub:
         self.answers["/ready"] = (200, b"")
         return self
 
-    async def start(self, port: int = 0) -> None:
-        """Listen."""
+    async def start(self) -> None:
+        """Listen, on the same port each time."""
         loop = asyncio.get_running_loop()
+        port = number_of(self._held)
         self.server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", port)
-        self.url = f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
         """Nobody listens any more, and who is connected is cut."""
@@ -51,6 +55,11 @@ class Stub:
         for transport in list(self.connections):
             transport.abort()
         await until(lambda: not self.connections)
+
+    async def close(self) -> None:
+        """Stop for good: the port is anybody's."""
+        await self.stop()
+        self._held.close()
 
     def answer(self, head: bytes) -> bytes | None:
         """What a request is answered with; None for nothing at all."""
@@ -105,11 +114,4 @@ async def stub() -> AsyncIterator[Stub]:
     try:
         yield made
     finally:
-        await made.stop()
-
-
-async def until(condition: Callable[[], object], deadline_s: float = 5.0) -> None:
-    """Wait for a condition; the test fails at the deadline."""
-    async with asyncio.timeout(deadline_s):
-        while not condition():  # noqa: ASYNC110 - conditions are of other code
-            await asyncio.sleep(0.005)
+        await made.close()

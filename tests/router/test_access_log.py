@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cardan_router.access_log import MAX_PENDING_BYTES, AccessLog
 
-from tests.router.stub import until
+from tests.fakes.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 from cardan_router.fetch import MAX_BODY_BYTES, Fetcher, FetchError, FetchFault
 
+from tests.fakes.ports import held_port
+from tests.fakes.waiting import DEADLINE_S
 from tests.router.stub import stub
 
 
-async def fault_of(url: str, path: str = "/", timeout_s: float = 0.2) -> FetchFault:
+async def fault_of(url: str, path: str = "/", timeout_s: float = DEADLINE_S) -> FetchFault:
     """How a fetch fails."""
     with pytest.raises(FetchError) as caught:
         await Fetcher().get(url, path, timeout_s)
@@ -20,12 +20,12 @@ async def fault_of(url: str, path: str = "/", timeout_s: float = 0.2) -> FetchFa
 async def test_an_answer_has_its_status_and_body() -> None:
     async with stub() as engine:
         engine.answers["/x?y=1"] = (503, b"busy")
-        assert await Fetcher().get(engine.url, "/x?y=1", 1.0) == (503, b"busy")
+        assert await Fetcher().get(engine.url, "/x?y=1", DEADLINE_S) == (503, b"busy")
 
 
 async def test_headers_are_sent_with_every_request() -> None:
     async with stub() as engine:
-        await Fetcher(headers=(("authorization", "Bearer k"),)).get(engine.url, "/", 1.0)
+        await Fetcher(headers=(("authorization", "Bearer k"),)).get(engine.url, "/", DEADLINE_S)
         assert b"\r\nauthorization: Bearer k\r\n" in engine.heads[0]
 
 
@@ -43,7 +43,7 @@ async def test_headers_are_sent_with_every_request() -> None:
 async def test_every_framing_is_understood(raw: bytes, body: bytes) -> None:
     async with stub() as engine:
         engine.raw = raw
-        assert await Fetcher().get(engine.url, "/", 1.0) == (200, body)
+        assert await Fetcher().get(engine.url, "/", DEADLINE_S) == (200, body)
 
 
 @pytest.mark.parametrize(
@@ -59,21 +59,19 @@ async def test_every_framing_is_understood(raw: bytes, body: bytes) -> None:
 async def test_a_broken_answer_is_no_answer(raw: bytes) -> None:
     async with stub() as engine:
         engine.raw = raw
-        assert await fault_of(engine.url, timeout_s=5.0) is FetchFault.BROKEN
+        assert await fault_of(engine.url) is FetchFault.BROKEN
 
 
 async def test_nobody_listening_is_unreachable() -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        assert await fault_of(url) is FetchFault.UNREACHABLE
+    with held_port() as port:
+        assert await fault_of(f"http://127.0.0.1:{port}") is FetchFault.UNREACHABLE
 
 
 async def test_silence_is_a_timeout_and_the_connection_is_closed() -> None:
     async with stub() as engine:
         engine.answers["/silent"] = None
-        assert await fault_of(engine.url, "/silent") is FetchFault.TIMEOUT
+        assert await fault_of(engine.url, "/silent", 0.1) is FetchFault.TIMEOUT
 
 
 async def test_a_name_that_does_not_resolve_is_unreachable() -> None:
-    assert await fault_of("http://no-such-host.invalid:1", timeout_s=5.0) is FetchFault.UNREACHABLE
+    assert await fault_of("http://no-such-host.invalid:1") is FetchFault.UNREACHABLE

@@ -16,12 +16,15 @@ from cardan_router.fetch import Fetcher
 from cardan_router.gateway import OWNER
 from cardan_router.probe import MAX_RETRY_S, Prober
 
+from tests.fakes.waiting import DEADLINE_S
 from tests.router.stub import Stub, model_list, stub
 
 if TYPE_CHECKING:
     from cardan.fleet import EndpointState
 
-HEALTH = HealthConfig(probe_timeout_s=0.2, consecutive_probes=2)
+# Patient, where an answer comes; who is silent is waited for but shortly.
+PATIENT = FleetConfig(health=HealthConfig(probe_timeout_s=DEADLINE_S, consecutive_probes=2))
+IMPATIENT = FleetConfig(health=HealthConfig(probe_timeout_s=0.1, consecutive_probes=2))
 
 
 class Bench:
@@ -30,7 +33,7 @@ class Bench:
     def __init__(self, endpoint: Endpoint, reintrospect_s: float = 1000.0) -> None:
         self.results: list[str] = []
         self.now = time.monotonic()
-        self.fleet = Fleet(FleetConfig(health=HEALTH))
+        self.fleet = Fleet(PATIENT)
         self.prober = Prober(
             self.fleet,
             Fetcher(),
@@ -119,11 +122,12 @@ async def test_a_gateway_is_no_engine_unless_somebody_says_so() -> None:
 async def test_an_engine_that_does_not_tell_does_not_join_and_is_asked_again(
     answer: tuple[int, bytes] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cardan_router.probe.INTROSPECT_TIMEOUT_S", 0.1)
     async with stub() as engine:
         engine.vllm("m").answers["/v1/models"] = answer
         bench = bench_of(engine)
-        waits = [await bench.visit() for _ in range(2)]
+        with monkeypatch.context() as impatient:
+            impatient.setattr("cardan_router.probe.INTROSPECT_TIMEOUT_S", 0.1)
+            waits = [await bench.visit() for _ in range(2)]
         assert waits[0] < waits[1] <= MAX_RETRY_S
         assert not bench.routable()
         engine.vllm("m")
@@ -182,12 +186,11 @@ async def test_an_engine_that_is_gone_is_down_and_comes_back_with_its_new_models
         engine.vllm("m")
         bench = bench_of(engine)
         await bench.visit()
-        port = int(engine.url.rpartition(":")[2])
         await engine.stop()
         await bench.visit()
         assert bench.verdict() is Verdict.DOWN
         engine.vllm("m2")
-        await engine.start(port)
+        await engine.start()
         await bench.visit()
         assert bench.verdict() is Verdict.HEALTHY
         assert bench.state.models == {"m2"}
@@ -199,6 +202,7 @@ async def test_slow_probes_eject_only_when_they_repeat() -> None:
         bench = bench_of(engine)
         await bench.visit()
         engine.answers["/health"] = None
+        bench.fleet.config = IMPATIENT
         await bench.visit()
         assert bench.verdict() is Verdict.HEALTHY
         await bench.visit()

@@ -12,7 +12,7 @@ from cardan_router.config_file import decode
 from cardan_router.watch import FileWatch
 from cardan_router.wiring import check_files, files_of, with_secrets
 
-from tests.router.test_app import ADMIN_KEY, ask, engines, metric, procs
+from tests.router.asking import ADMIN_KEY, ask, metric
 from tests.system.processes import until
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tests.system.processes import Processes
-
-__all__ = ["engines", "procs"]
 
 
 class Mount:
@@ -158,7 +156,7 @@ def test_a_gateway_takes_a_swapped_config_map_and_keeps_the_old_one_when_it_is_w
         mount.put(config=yaml.safe_dump(document), key=ADMIN_KEY)
 
     put("round-robin")
-    router = procs.router([], "--config", str(mount.folder / "config"))
+    router = procs.router([], "--config", str(mount.folder / "config"), joined=len(engines))
     assert ask(router.url)["reason"] == "policy"
     put("dualmap")
     until(lambda: "reload: done" in router.output(), "the reload")
@@ -183,7 +181,7 @@ def test_a_file_that_comes_later_than_its_mention_is_taken_when_it_comes(
         file.write_text(yaml.safe_dump({"reload": {"poll_s": 0.05}, **more}))
 
     put(endpoints=engines)
-    router = procs.router([], "--config", str(file))
+    router = procs.router([], "--config", str(file), joined=len(engines))
     put(discovery={"file": str(listed)})
     until(lambda: f"{listed}: No such file" in router.output(), "the complaint")
     until(lambda: metric(router.url, "cardan_config_last_reload_success") == 0, "the metric")

@@ -13,7 +13,7 @@ from cardan.fleet import Fleet
 from cardan.instants import Monotonic
 from cardan_router.rounds import Rounds
 
-from tests.router.stub import until
+from tests.fakes.waiting import until
 
 if TYPE_CHECKING:
     import pytest

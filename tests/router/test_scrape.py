@@ -12,6 +12,7 @@ from cardan_router.config import ScrapeConfig
 from cardan_router.fetch import Fetcher
 from cardan_router.scrape import LOADS_PATH, WITHOUT_METRICS_S, Scraper
 
+from tests.fakes.waiting import DEADLINE_S
 from tests.router.stub import Stub, stub
 
 if TYPE_CHECKING:
@@ -34,9 +35,8 @@ class Bench:
     def __init__(self, engine: Stub, kind: EngineKind) -> None:
         self.results: list[str] = []
         self.now = 100.0
-        self.scraper = Scraper(
-            Fetcher(), ScrapeConfig(timeout_s=0.2), lambda: self.now, self.results.append
-        )
+        patient = ScrapeConfig(timeout_s=DEADLINE_S)
+        self.scraper = Scraper(Fetcher(), patient, lambda: self.now, self.results.append)
         fleet = Fleet()
         fleet.update([Endpoint(url=engine.url)], Monotonic(0.0))
         self.state: EndpointState = next(iter(fleet.endpoints.values()))
@@ -111,6 +111,7 @@ async def test_a_failed_reading_leaves_what_is_known_to_grow_old() -> None:
         await bench.scraper.visit(bench.state)
         known = bench.state.metrics
         engine.answers["/metrics"] = None
+        bench.scraper.config = ScrapeConfig(timeout_s=0.1)
         bench.now = 104.0
         await bench.scraper.visit(bench.state)
         assert bench.state.metrics is known

@@ -8,7 +8,7 @@ import logging
 import pytest
 from cardan_router.supervise import Supervisor
 
-from tests.router.stub import until
+from tests.fakes.waiting import until
 
 
 async def test_a_task_that_fails_is_started_again(

@@ -19,7 +19,7 @@ from cardan_router.telemetry.legend import ACCESS_LOG
 from cardan_router.ui import asset
 from cardan_router.ui.pages import CSP, HEADERS
 
-from tests.router.test_app import MODEL, ask, metric
+from tests.router.asking import MODEL, ask, metric
 from tests.system.processes import Processes, get_json, processes, until
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
 @pytest.fixture(scope="module")
 def url(group: Processes) -> str:
     """A gateway that has served something."""
-    found = group.router([group.children[0].url, "http://127.0.0.1:1"]).url
+    found = group.router([group.children[0].url, "http://127.0.0.1:1"], joined=1).url
     for n in range(3):
         ask(found, f"<b>question {n}</b> " * 300)
     return found
@@ -172,7 +172,7 @@ def browse(url: str, folder: Path, *options: str) -> subprocess.CompletedProcess
         ],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=120,
         check=True,
     )
 

@@ -22,24 +22,19 @@ from cardan_router.telemetry.registry import Sample, Snapshot
 from cardan_router.workers import Board, Published, WorkerSlot, run_workers
 from cardan_router.workers.sharing import Sharing
 
-from tests.router.test_app import ask, metric
-from tests.system.processes import Processes, get_json, processes, status_of, until
+from tests.fakes.waiting import DEADLINE_S
+from tests.router.asking import ask, metric
+from tests.system.processes import get_json, status_of, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from cardan_router.admin import Admin
 
+    from tests.system.processes import Child, Processes
+
 pytestmark = pytest.mark.slow
 REQUESTS = r'cardan_requests_total\{api="chat",model="llama-3.1-8b",outcome="ok"\}'
-
-
-@pytest.fixture
-def procs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
-    """Processes of one test."""
-    with processes(tmp_path_factory.mktemp("workers")) as group:
-        yield group
 
 
 def children(pid: int) -> list[int]:
@@ -48,14 +43,19 @@ def children(pid: int) -> list[int]:
         return [int(word) for word in file.read().split()]
 
 
+def two_workers(router: Child) -> list[int]:
+    """The processes of both, once both are there."""
+    until(lambda: len(children(router.process.pid)) == 2, "two workers to run")
+    return children(router.process.pid)
+
+
 def test_workers_are_one_gateway(procs: Processes) -> None:
     engine = procs.engines(1, "--model", "llama-3.1-8b", "--time-scale", "0.1")
     router = procs.router(engine, "--workers", "2", "--grpc", "127.0.0.1:0")
     supervisor = router.process.pid
-    until(lambda: len(children(supervisor)) == 2, "two workers to run")
+    two_workers(router)
     assert router.grpc_target
     assert router.output().count("listening on http://") == 1
-    until(lambda: "joined: vllm" in router.output(), "an endpoint to answer introspection")
 
     def ready_workers() -> float:
         return metric(router.url, r'cardan_ready\{worker="[01]"\}')
@@ -74,10 +74,12 @@ def test_workers_are_one_gateway(procs: Processes) -> None:
     assert state["workers"] == 2
     assert len(state["receipts"]) == 12
 
-    victim = children(supervisor)[0]
+    victim = children(supervisor)[0]  # the first one, which tells of endpoints
     assert os.getpgid(victim) != os.getpgid(supervisor)  # a Ctrl-C reaches it once, not twice
     os.kill(victim, signal.SIGKILL)
     until(lambda: len(set(children(supervisor)) - {victim}) == 2, "the dead worker's successor")
+    # What the dead one has published is believed for a while: only the log tells of its successor.
+    until(lambda: router.output().count("joined: vllm") == 2, "it to have its endpoint")
     until(lambda: ready_workers() == 2, "it to be ready")
     assert all_say_12()  # nothing is forgotten, nothing counted twice
 
@@ -86,22 +88,21 @@ def test_workers_are_one_gateway(procs: Processes) -> None:
     for number in (0, 1):
         assert f"INFO worker {number}: reload: done" in router.output()
     router.process.send_signal(signal.SIGTERM)
-    assert router.process.wait(20) == 0
+    assert router.process.wait(DEADLINE_S) == 0
     assert status_of(router.url + "/livez") == 0
 
 
 def test_workers_end_with_their_supervisor_however_it_ends(procs: Processes) -> None:
     engine = procs.engines(1, "--model", "llama-3.1-8b")
     router = procs.router(engine, "--workers", "2")
-    pids = children(router.process.pid)
+    pids = two_workers(router)
     router.kill()
 
     def running() -> list[int]:
         """A process without open files has ended, even if nobody has waited for it."""
         return [pid for pid in pids if os.path.exists(f"/proc/{pid}/fd/0")]  # noqa: PTH110
 
-    assert len(pids) == 2
-    until(lambda: not running(), "the workers to end", 15)
+    until(lambda: not running(), "the workers to end")
 
 
 def in_child(run: Any) -> int:
@@ -121,12 +122,10 @@ def test_a_worker_that_cannot_start_ends_all_with_its_status() -> None:
     def cannot(slot: WorkerSlot) -> int:
         if slot.number == 1:
             return 1
-        time.sleep(30)  # ended by the supervisor's SIGTERM
+        time.sleep(3600)  # ended by the supervisor's SIGTERM
         return 0
 
-    begun = time.monotonic()
-    assert in_child(lambda: run_workers(2, cannot, {}, lambda: 1.0)) == 1
-    assert time.monotonic() - begun < 20
+    assert in_child(lambda: run_workers(2, cannot, {}, lambda: 3600.0)) == 1
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -141,6 +140,18 @@ def test_a_worker_that_hangs_is_killed_after_the_grace(monkeypatch: pytest.Monke
             time.sleep(60)
 
     assert in_child(lambda: run_workers(2, hangs, {}, lambda: 0.1)) == 0
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_reload_that_is_asked_for_while_a_worker_starts_waits_for_it() -> None:
+    def starts(slot: WorkerSlot) -> int:
+        os.kill(os.getppid(), signal.SIGHUP)
+        if signal.sigtimedwait({signal.SIGHUP}, DEADLINE_S) is None:
+            return 1  # nothing was passed on
+        os.kill(os.getppid(), signal.SIGTERM)
+        return 0
+
+    assert in_child(lambda: run_workers(1, starts, {}, lambda: 1.0)) == 0
 
 
 def test_a_grace_that_a_reload_has_raised_is_given(tmp_path: Path) -> None:
@@ -221,12 +232,11 @@ def test_a_worker_that_starts_late_starts_with_what_was_reloaded(
     config = tmp_path / "cardan.yaml"
     config.write_text(json.dumps({"policy": "round-robin", "endpoints": [engine.url]}))
     router = procs.router([], "--config", str(config), "--workers", "2")
-    until(lambda: len(children(router.process.pid)) == 2, "two workers to run")
     until(lambda: router.output().count("joined") == 1, "worker 0, which tells of it, to join")
     config.write_text(json.dumps({"policy": "random", "endpoints": [engine.url]}))
     router.process.send_signal(signal.SIGHUP)
     until(lambda: router.output().count("reload: done") == 2, "both to reload")
-    for pid in children(router.process.pid):
+    for pid in two_workers(router):
         os.kill(pid, signal.SIGKILL)
     until(lambda: router.output().count("joined") == 2, "worker 0 and its successor to have joined")
     until(lambda: status_of(router.url + "/readyz") == 200, "one of them to be ready")

@@ -17,6 +17,8 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
+from tests.fakes.waiting import DEADLINE_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -28,7 +30,7 @@ GRPC_LISTENING = re.compile(r"listening on grpc://([0-9.]+:\d+)")
 START_DEADLINE_S = 45.0
 
 
-def until(condition: Callable[[], object], what: str, deadline_s: float = 10.0) -> None:
+def until(condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:
     """Wait for a condition, looking twenty times a second; fails the test at the deadline."""
     end = time.monotonic() + deadline_s
     while not condition():
@@ -90,13 +92,13 @@ class Child:
         self.process.kill()
         self.process.wait()
 
-    def terminate(self, deadline_s: float = 30.0) -> int:
+    def terminate(self, deadline_s: float = DEADLINE_S) -> int:
         """SIGTERM; returns the exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(deadline_s)
 
 
-def get_json(url: str, timeout_s: float = 10.0) -> Any:
+def get_json(url: str, timeout_s: float = DEADLINE_S) -> Any:
     """GET a JSON document."""
     with urllib.request.urlopen(url, timeout=timeout_s) as answer:
         return json.load(answer)
@@ -105,7 +107,7 @@ def get_json(url: str, timeout_s: float = 10.0) -> Any:
 def status_of(url: str) -> int:
     """The status of a GET; 0 when nobody answers."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=DEADLINE_S) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         error.close()
@@ -137,13 +139,23 @@ class Processes:
             child.url  # noqa: B018 - waits for it
         return children
 
-    def router(self, engines: list[Child] | list[str], *options: str) -> Child:
-        """A gateway in front of `engines`, ready to serve all of them."""
+    def router(
+        self, engines: list[Child] | list[str], *options: str, joined: int | None = None
+    ) -> Child:
+        """A gateway in front of `engines`, ready to serve all of them, or at least `joined`.
+
+        Of several workers at least one is ready, and the first has told of those that joined.
+        """
         urls = [engine if isinstance(engine, str) else engine.url for engine in engines]
         endpoints = [word for url in urls for word in ("--endpoint", url)]
         child = self.start("router", "router", "--listen", "127.0.0.1:0", *endpoints, *options)
+        wanted = len(urls) if joined is None else joined
+        # Ready comes after seconds even if not all have answered; then whoever has not is told of.
         until(
-            lambda: status_of(child.url + "/readyz") == 200,
+            lambda: (
+                status_of(child.url + "/readyz") == 200
+                and child.output().count(" joined: ") >= wanted
+            ),
             f"the gateway to be ready: {child.tail()}",
             START_DEADLINE_S,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cardan_cli.explain import main
 
+from tests.fakes.ports import held_port
 from tests.system.processes import until
 
 if TYPE_CHECKING:
@@ -53,22 +53,23 @@ def test_it_names_the_endpoint_the_reason_and_both_predictions(procs: Processes)
 
 def test_it_waits_for_a_gateway_that_is_not_there_yet(procs: Processes) -> None:
     engine = procs.engines(1, "--time-scale", "0.1")[0]
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    waiting = subprocess.Popen(
-        [sys.executable, "-m", "cardan_cli", "explain", f"http://127.0.0.1:{port}", "--wait", "40"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        child = procs.start(
-            "router", "router", "--listen", f"127.0.0.1:{port}", "--endpoint", engine.url
+    with held_port() as port:
+        where = f"127.0.0.1:{port}"
+        waiting = subprocess.Popen(
+            [sys.executable, "-m", "cardan_cli", "explain", f"http://{where}", "--wait", "600"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-        until(lambda: waiting.poll() is not None, f"an answer: {child.tail()}", 45)
-        assert waiting.returncode == 0
-    finally:
-        waiting.kill()
-        waiting.communicate()
+        try:
+            assert waiting.stderr is not None
+            assert waiting.stderr.readline().startswith("cardan explain: waiting: ")
+            child = procs.start("router", "router", "--listen", where, "--endpoint", engine.url)
+            until(lambda: waiting.poll() is not None, f"an answer: {child.tail()}")
+            assert waiting.returncode == 0
+        finally:
+            waiting.kill()
+            waiting.communicate()
 
 
 def test_a_key_comes_from_a_file_and_without_one_the_refusal_is_told_at_once(
@@ -186,7 +187,6 @@ def test_waiting_ends_in_time_and_tells_the_reason_not_the_timeout(
 
 
 def test_nobody_there_is_told_with_the_port(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    assert main([f"http://127.0.0.1:{port}"]) == 1
+    with held_port() as port:
+        assert main([f"http://127.0.0.1:{port}"]) == 1
     assert capsys.readouterr().err.startswith(f"cardan explain: 127.0.0.1:{port}: [Errno 111]")

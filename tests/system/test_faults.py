@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
+from tests.fakes.ports import held_port
+from tests.fakes.waiting import DEADLINE_S
 from tests.system.load import Stream, chat, stream_chat
 from tests.system.processes import Child, get_json, status_of, until
 
@@ -27,7 +29,7 @@ def body(i: int, tokens: int) -> dict[str, Any]:
 async def run_load(url: str, count: int, tokens: int, gap_s: float, when_half: Any) -> list[Stream]:
     """Start `count` streams `gap_s` apart; call `when_half` after half of them have started."""
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=60)
+        connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=120)
     ) as session:
         tasks = []
         for i in range(count):
@@ -65,18 +67,24 @@ async def test_sigterm_lets_every_running_stream_complete_and_exits_0(procs: Pro
             asyncio.create_task(stream_chat(session, router.url, body(i, 200))) for i in range(40)
         ]
         await asyncio.to_thread(
-            until, lambda: sum(running(e) for e in engines) == 40, "all streams to run"
+            until, lambda: sum(begun(e) for e in engines) == 40, "all streams to begin"
         )
         router.process.send_signal(signal.SIGTERM)
         streams = await asyncio.gather(*tasks)
     assert all(stream.complete for stream in streams)
-    assert await asyncio.to_thread(router.process.wait, 20) == 0
+    assert await asyncio.to_thread(router.process.wait, DEADLINE_S) == 0
 
 
 def running(engine: Child) -> int:
     """How many requests the engine has, running or waiting."""
     state = get_json(engine.url + "/sim/state")
     return int(state["running"]) + int(state["waiting"])
+
+
+def begun(engine: Child) -> int:
+    """How many it has, or has had."""
+    state = get_json(engine.url + "/sim/state")
+    return int(state["running"] + state["waiting"] + sum(state["finished"].values()))
 
 
 async def test_a_client_that_leaves_stops_the_engine(procs: Processes) -> None:
@@ -89,32 +97,26 @@ async def test_a_client_that_leaves_stops_the_engine(procs: Processes) -> None:
         await answer.content.readline()
         assert running(engine) == 1
         answer.close()
-    await asyncio.to_thread(until, lambda: running(engine) == 0, "the engine to stop", 2.0)
+    await asyncio.to_thread(until, lambda: running(engine) == 0, "the engine to stop")
+    assert get_json(engine.url + "/sim/state")["finished"]["abort"] == 1
 
 
 def test_an_engine_that_returns_gets_traffic_again(procs: Processes) -> None:
-    first, second = procs.engines(2, "--engine", "vllm", "--model", MODEL, "--time-scale", "0.1")
-    router = procs.router([first, second], "--policy", "round-robin")
-    port = first.url.rpartition(":")[2]
-    first.kill()
-    assert asyncio.run(complete(router.url, 10)) == 10
-    returned = procs.start(
-        "returned",
-        "engine",
-        "--listen",
-        f"127.0.0.1:{port}",
-        "--model",
-        MODEL,
-        "--time-scale",
-        "0.1",
-    )
-    until(lambda: status_of(returned.url + "/health") == 200, "the engine to be back", 30)
+    options = ("--model", MODEL, "--time-scale", "0.1")
+    second = procs.engines(1, *options)[0]
+    with held_port() as port:
+        first = procs.start("first", "engine", "--listen", f"127.0.0.1:{port}", *options)
+        router = procs.router([first, second], "--policy", "round-robin")
+        first.kill()
+        assert asyncio.run(complete(router.url, 10)) == 10
+        returned = procs.start("returned", "engine", "--listen", f"127.0.0.1:{port}", *options)
+        until(lambda: status_of(returned.url + "/health") == 200, "the engine to be back")
 
-    def served() -> bool:
-        asyncio.run(complete(router.url, 4))
-        return len(get_json(returned.url + "/sim/state")["requests"]) > 0
+        def served() -> bool:
+            asyncio.run(complete(router.url, 4))
+            return len(get_json(returned.url + "/sim/state")["requests"]) > 0
 
-    until(served, "traffic at the engine that returned", 5)
+        until(served, "traffic at the engine that returned")
 
 
 async def complete(url: str, count: int) -> int:

@@ -207,8 +207,8 @@ def _become_worker(parent: int) -> None:
     terminal and once passed on, which would be a second signal.
     """
     os.setpgid(0, 0)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    # A reload waits until there is something to reload (`App` lets it come then).
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS - {signal.SIGHUP})
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it died before we asked
         os._exit(1)

@@ -9,7 +9,8 @@ import pytest
 
 from tests.contract.engines.recordings import answer_shape, folder, load
 from tests.contract.engines.test_recorded_http import replay
-from tests.sim.serve.servers import running, until
+from tests.fakes.waiting import until
+from tests.sim.serve.servers import running
 from tests.sim.serve.wire import connect
 
 if TYPE_CHECKING:

@@ -19,6 +19,8 @@ from cardan_router.pb.cardan.v1 import inference_pb2, prompt_pb2
 from google.protobuf import json_format
 from grpc import aio
 
+from tests.fakes.ports import held_port
+from tests.fakes.waiting import until
 from tests.router.grpc.door import MODEL, Failed, chat, door, failure
 from tests.router.grpc.engine import (
     DONE,
@@ -26,7 +28,6 @@ from tests.router.grpc.engine import (
     chunk,
     engine,
     event,
-    until,
     write_json,
     write_stream_head,
 )
@@ -233,10 +234,9 @@ async def test_a_full_queue_says_when_to_come_again() -> None:
 
 
 async def test_an_engine_that_is_gone_is_unavailable_and_says_when_to_come_again() -> None:
-    async with engine() as one:
-        url = one.url
-    async with door([url]) as gate:
-        got = await failed(gate.inference.GenerateUnary(chat()))
+    with held_port() as port:
+        async with door([f"http://127.0.0.1:{port}"]) as gate:
+            got = await failed(gate.inference.GenerateUnary(chat()))
         assert (got.code, got.reason, got.retry_s) == ("UNAVAILABLE", "ENGINE_UNREACHABLE", 1.0)
 
 
@@ -335,7 +335,7 @@ async def test_a_client_that_cancels_while_the_engine_is_silent_stops_it_too() -
         await until(lambda: one.running == 1)
         call.cancel()
         await until(lambda: one.running == 0)
-        assert gate.open_leases == 0
+        await until(lambda: gate.open_leases == 0)
 
 
 async def test_a_client_whose_connection_is_lost_stops_the_engine() -> None:

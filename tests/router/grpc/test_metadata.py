@@ -15,6 +15,7 @@ from cardan_router.grpc.boundary import Context, Rpc, headers_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fakes.waiting import DEADLINE_S
 from tests.router.grpc.door import Door, chat, door, failure
 from tests.router.grpc.engine import engine
 
@@ -70,7 +71,7 @@ async def answer_to(gate: Door, name: bytes, value: bytes) -> bytes:
     writer.write(frame(_DATA, _END, b"\0" + struct.pack(">I", len(message)) + message))
     got = b""
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_S):
             while b"grpc-status" not in got and (data := await reader.read(65_536)):
                 got += data
     finally:

@@ -20,8 +20,9 @@ from cardan_router.grpc import requests
 from cardan_router.http.server import HttpServer, openai_routes
 from cardan_router.pb.cardan.v1 import inference_pb2, prompt_pb2
 
+from tests.fakes.waiting import until
 from tests.router.grpc.door import MODEL, Door, chat, door
-from tests.router.grpc.engine import Engine, engine, until
+from tests.router.grpc.engine import Engine, engine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -18,8 +18,9 @@ from cardan_router.grpc.limits import GrpcLimits
 from cardan_router.pb.cardan.v1 import inference_pb2, prompt_pb2, routing_pb2
 from grpc import aio
 
+from tests.fakes.waiting import until
 from tests.router.grpc.door import MODEL, chat, door, failure
-from tests.router.grpc.engine import engine, until
+from tests.router.grpc.engine import engine
 
 if TYPE_CHECKING:
     from cardan_router.record import FlightRecord

@@ -23,8 +23,9 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
+from tests.fakes.waiting import DEADLINE_S, soon, until
 from tests.router.grpc.door import MODEL, chat, door
-from tests.router.grpc.engine import engine, until
+from tests.router.grpc.engine import engine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +68,7 @@ async def test_a_watcher_does_not_hold_up_a_stop() -> None:
         health = health_pb2_grpc.HealthStub(gate.channel)
         watch = health.Watch(health_pb2.HealthCheckRequest(service="cardan.v1.Inference"))
         assert (await watch.read()).status == SERVING
-        await asyncio.wait_for(gate.server.stop(600.0), 20)
+        await soon(gate.server.stop(600.0))
         assert (await watch.read()).status == NOT_SERVING
         assert await watch.code() is grpc.StatusCode.OK
 
@@ -121,7 +122,7 @@ def _call_by_reflection(target: str) -> str:
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=make(method.output_type).FromString,
         )
-        return "".join(c.text for reply in call(request, timeout=20) for c in reply.choices)
+        return "".join(c.text for reply in call(request, timeout=DEADLINE_S) for c in reply.choices)
 
 
 async def test_stopping_lets_running_streams_end_and_takes_nothing_new() -> None:
@@ -137,7 +138,7 @@ async def test_stopping_lets_running_streams_end_and_takes_nothing_new() -> None
         late = aio.insecure_channel(gate.target)
         with pytest.raises(aio.AioRpcError) as raised:
             await inference_pb2_grpc.InferenceStub(late).ListModels(
-                inference_pb2.ListModelsRequest(), timeout=5
+                inference_pb2.ListModelsRequest(), timeout=DEADLINE_S
             )
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
         await late.close(None)
@@ -252,7 +253,7 @@ async def _greet(target: str, name: str, root: bytes) -> str:
     credentials = grpc.ssl_channel_credentials(root)
     async with aio.secure_channel(target, credentials, options=options) as channel:
         stub = inference_pb2_grpc.InferenceStub(channel)
-        answer = await stub.ListModels(inference_pb2.ListModelsRequest(), timeout=10)
+        answer = await stub.ListModels(inference_pb2.ListModelsRequest(), timeout=DEADLINE_S)
         return answer.models[0].id
 
 

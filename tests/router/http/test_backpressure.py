@@ -16,7 +16,7 @@ from tests.fakes.client import chat, connect, get, post
 from tests.fakes.clock import ManualClock
 from tests.fakes.engine import HANG, Seen, Step, engines
 from tests.fakes.gateway import serving
-from tests.fakes.waiting import settle, until
+from tests.fakes.waiting import settle, soon, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -114,7 +114,7 @@ async def test_a_reader_that_stalls_for_too_long_is_cut() -> None:
         assert served.in_flight == 1
         clock.advance(101)
         served.gateway.sweep()
-        await asyncio.wait_for(engine.requests[0].left.wait(), 5)
+        await soon(engine.requests[0].left.wait())
         assert served.journal.outcomes == [Outcome.CLIENT_LEFT]
 
 
@@ -200,6 +200,6 @@ async def test_a_client_that_leaves_while_stalled_closes_the_engine() -> None:
             await client.send(post(chat()))
             await until(lambda: any(f._paused for f in served.gateway.flights), "a stall")
             client.reset()
-        await asyncio.wait_for(engine.requests[0].left.wait(), 5)
+        await soon(engine.requests[0].left.wait())
         await until(lambda: served.journal.flights, "the outcome")
         assert served.journal.outcomes == [Outcome.CLIENT_LEFT]

@@ -34,7 +34,7 @@ from tests.fakes.engine import (
     token,
 )
 from tests.fakes.gateway import Served, serving
-from tests.fakes.waiting import settle, until
+from tests.fakes.waiting import settle, soon, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -487,7 +487,7 @@ async def test_a_client_that_leaves_closes_the_engines_connection(how: str, sile
             if not silent:
                 await client.read_until(b"t0 ")
             getattr(client, how)()
-            await asyncio.wait_for(engine.requests[0].left.wait(), 5)
+            await soon(engine.requests[0].left.wait())
         await until(lambda: served.journal.flights, "the outcome")
         assert served.journal.outcomes == [Outcome.CLIENT_LEFT]
         assert served.in_flight == 0
@@ -530,7 +530,7 @@ async def test_a_request_deadline_ends_it_before_and_within_a_stream() -> None:
                 assert (reply.status, reply.json["error"]["code"]) == (504, "deadline_exceeded")
             else:
                 assert reply.events[-1]["error"]["code"] == last
-            await asyncio.wait_for(engine.requests[0].left.wait(), 5)
+            await soon(engine.requests[0].left.wait())
 
 
 async def test_silence_of_an_engine_is_a_time_out() -> None:
@@ -565,7 +565,7 @@ async def test_silence_within_a_stream_is_an_error_event() -> None:
         clock.advance(2)
         served.gateway.sweep()
         assert b"engine_timeout" in await client.read_until(b"0\r\n\r\n")
-        await asyncio.wait_for(engine.requests[0].left.wait(), 5)
+        await soon(engine.requests[0].left.wait())
         assert served.journal.outcomes == [Outcome.TIMEOUT]
 
 
@@ -604,7 +604,7 @@ async def test_comments_before_the_first_event_are_no_beginning() -> None:
         served.gateway.sweep()
         reply = await client.reply()
         assert (reply.status, reply.json["error"]["code"]) == (504, "engine_timeout")
-        await asyncio.wait_for(engine.requests[0].left.wait(), 5)
+        await soon(engine.requests[0].left.wait())
 
 
 async def test_comments_within_a_stream_are_life() -> None:
@@ -692,7 +692,7 @@ async def test_what_has_not_begun_within_the_grace_is_told_to_go_elsewhere() -> 
         reply = await client.reply()
         assert (reply.status, reply.json["error"]["code"]) == (503, "shutting_down")
         assert served.journal.outcomes == [Outcome.SHED]
-        await asyncio.wait_for(fleet[0].requests[0].left.wait(), 5)
+        await soon(fleet[0].requests[0].left.wait())
 
 
 async def test_get_is_not_allowed_where_post_is() -> None:

@@ -20,7 +20,7 @@ from tests.fakes.client import chat, connect, get, post
 from tests.fakes.clock import ManualClock
 from tests.fakes.engine import engines
 from tests.fakes.gateway import serving
-from tests.fakes.waiting import settle, until
+from tests.fakes.waiting import settle, soon, until
 
 if TYPE_CHECKING:
     from tests.fakes.client import Reply
@@ -370,7 +370,7 @@ async def test_a_body_that_trickles_is_cut() -> None:
                     served.gateway.sweep()
                     await settle()
 
-            await asyncio.wait_for(trickle(), 5)
+            await soon(trickle())
             reply = await reading
             assert (reply.status, reply.json["error"]["code"]) == (408, "request_timeout")
         assert engine.requests == []

@@ -11,7 +11,7 @@ from tests.fakes.client import chat, connect, post
 from tests.fakes.clock import ManualClock
 from tests.fakes.engine import DONE, LAST_CHUNK, SSE_HEAD, Seen, Step, engines, token
 from tests.fakes.gateway import Served, serving
-from tests.fakes.waiting import settle
+from tests.fakes.waiting import settle, soon
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +40,7 @@ async def test_who_asks_is_answered_and_told_to_go() -> None:
                 reply = await client.reply()
                 assert (reply.status, reply.header("connection")) == (200, "close")
                 assert await client.is_closed()
-        await asyncio.wait_for(left, 5)
+        await soon(left)
 
 
 async def test_a_stream_that_began_before_keeps_its_connection_for_the_next_request() -> None:
@@ -65,7 +65,7 @@ async def test_a_stream_that_began_before_keeps_its_connection_for_the_next_requ
         reply = await client.reply()
         assert (reply.status, reply.events[-1]) == (200, "[DONE]")
         assert reply.header("connection") == "close"
-        await asyncio.wait_for(left, 5)
+        await soon(left)
 
 
 async def test_an_idle_connection_is_closed_only_when_no_client_would_use_it_any_more() -> None:
@@ -86,4 +86,4 @@ async def test_an_idle_connection_is_closed_only_when_no_client_would_use_it_any
         clock.advance(1)
         served.gateway.sweep()
         assert await idle.is_closed()
-        await asyncio.wait_for(left, 5)
+        await soon(left)

@@ -17,7 +17,7 @@ from tests.fakes.client import chat, connect, post
 from tests.fakes.clock import ManualClock
 from tests.fakes.engine import CLOSE, DONE, LAST_CHUNK, SSE_HEAD, Seen, Step, engines, plain, token
 from tests.fakes.gateway import serving
-from tests.fakes.waiting import until
+from tests.fakes.waiting import soon, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -147,7 +147,7 @@ async def test_nothing_is_read_over_for_an_engine_that_left() -> None:
         gone(served)
         go.set()
         assert (await client.reply()).status == 503
-        await asyncio.wait_for(engine.requests[0].left.wait(), 5)
+        await soon(engine.requests[0].left.wait())
 
 
 def fail_dials(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
@@ -224,6 +224,6 @@ async def test_a_loop_that_was_late_looks_at_its_sockets_before_it_says_unreacha
         served.gateway.upstreams.pool(engine.url).dial(cast("Flight", caller))
         await asyncio.sleep(0)  # it dials, and then this process gets no turn for a while
         time.sleep(0.2)  # noqa: ASYNC251 - the loop is to be late
-        connection = await asyncio.wait_for(caller.told, 5)
+        connection = await soon(caller.told)
         assert connection is not None
         connection.abandon()

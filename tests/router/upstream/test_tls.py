@@ -15,7 +15,7 @@ from cardan_router.limits import TimeoutsConfig, UpstreamConfig
 from tests.fakes.client import chat, connect, post
 from tests.fakes.engine import DONE, HANG, LAST_CHUNK, SSE_HEAD, FakeEngine, Seen, Step, token
 from tests.fakes.gateway import serving
-from tests.fakes.waiting import until
+from tests.fakes.waiting import soon, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -50,7 +50,7 @@ async def engine(certificate: Path) -> AsyncIterator[FakeEngine]:
     made = FakeEngine(tls=tls)
     await made.start()
     yield made
-    await made.stop()
+    await made.close()
 
 
 async def test_a_trusted_engine_is_asked_over_one_connection(
@@ -85,7 +85,7 @@ async def test_a_stream_comes_through_and_a_client_that_leaves_ends_it(
         await client.send(post(chat(stream=True)))
         await client.read_until(b"t29 ")
         client.leave()
-        await asyncio.wait_for(engine.requests[1].left.wait(), 5)
+        await soon(engine.requests[1].left.wait())
         await until(lambda: len(served.journal.flights) == 2, "both outcomes")
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
-import time
 from typing import TYPE_CHECKING, Any
 
 from cardan_sim.engine import make_spec
@@ -13,7 +11,7 @@ from cardan_sim.serve.app import EngineServer, listening
 from cardan_sim.serve.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
 _SETTINGS = {field.name for field in dataclasses.fields(Settings)}
 
@@ -42,12 +40,3 @@ async def running(**given: Any) -> AsyncIterator[EngineServer]:
         yield server
     finally:
         await server.close()
-
-
-async def until(condition: Callable[[], object], what: str, deadline_s: float = 10.0) -> None:
-    """Wait for a condition; fails the test at the deadline."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {deadline_s} s in vain: {what}")
-        await asyncio.sleep(0.005)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.sim.serve.servers import running, until
+from tests.fakes.waiting import until
+from tests.sim.serve.servers import running
 from tests.sim.serve.wire import connect
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.sim.serve.servers import running, until
+from tests.fakes.waiting import until
+from tests.sim.serve.servers import running
 from tests.sim.serve.wire import ask, connect, get, post
 
 TEXT = "/v1/completions"

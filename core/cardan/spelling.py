@@ -21,8 +21,8 @@ OTHERWISE: Final = {
 
 
 def in_yaml(field: str) -> str:
-    """A field's name in YAML: `idle_s` is `idleSeconds`."""
+    """A field's name in YAML: `idle_s` is `idleSeconds`, `tokens_per_s` is `tokensPerSecond`."""
     first, *rest = field.split("_")
     if rest and rest[-1] in UNITS:
-        rest[-1] = UNITS[rest[-1]]
+        rest[-1] = "second" if rest[-2:-1] == ["per"] else UNITS[rest[-1]]
     return OTHERWISE.get(field) or first + "".join(word.capitalize() for word in rest)

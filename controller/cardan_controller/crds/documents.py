@@ -1,0 +1,159 @@
+"""Objects of the API become structs and back.
+
+A policy is a section of its type's name in YAML, and a tagged struct in the core: `section_of` says
+how the one is called that the other has as its tag.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from cardan.errors import CardanError
+from cardan_kube.objects import Meta
+
+from cardan_controller.crds.fleet import FleetSpec
+from cardan_controller.crds.status import FleetStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Document = dict[str, Any]
+
+
+class FleetMeta(Meta, rename="camel"):
+    """`metadata` of a fleet."""
+
+    generation: int = 0
+    creation_timestamp: str = ""
+    finalizers: tuple[str, ...] = ()
+
+
+class Fleet(NamedTuple):
+    """An InferenceFleet as it was read; without a `spec` the `problem` says why."""
+
+    meta: FleetMeta
+    spec: FleetSpec | None
+    status: FleetStatus
+    problem: str = ""
+
+
+class _Object(msgspec.Struct):
+    metadata: FleetMeta
+    spec: dict[str, Any] = {}
+    status: dict[str, Any] = {}
+
+
+_decode_object = msgspec.json.Decoder(_Object).decode
+
+
+class SpecError(CardanError):
+    """A specification that cannot be decided by; the message names the field."""
+
+
+def section_of(tag: str) -> str:
+    """The section of a tag: `some-policy` has its options in `somePolicy`."""
+    first, *rest = tag.split("-")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def read_fleet(raw: msgspec.Raw | bytes) -> Fleet:
+    """A fleet from the API's JSON; `msgspec.DecodeError` if it is no object of the API.
+
+    A specification that is wrong is a problem to be told, and no reason not to know the fleet. A
+    status that cannot be read was written by another version: what it remembers is forgotten.
+    """
+    found = _decode_object(raw)
+    try:
+        status = msgspec.convert(found.status, FleetStatus)
+    except msgspec.ValidationError:
+        status = FleetStatus()
+    try:
+        return Fleet(found.metadata, read_spec(found.spec), status)
+    except SpecError as error:
+        return Fleet(found.metadata, None, status, str(error))
+
+
+def status_document(status: FleetStatus) -> Document:
+    """A status as the API takes it."""
+    document: Document = msgspec.to_builtins(status)
+    return document
+
+
+def read_spec(document: Mapping[str, Any]) -> FleetSpec:
+    """A fleet's specification, as the API server holds it.
+
+    Raises:
+        SpecError: a field is wrong. The API server has refused most of this before; what is left
+            is what a newer or older definition has let through.
+    """
+    flat = {**document}
+    policies = document.get("policies")
+    if isinstance(policies, list):
+        flat["policies"] = [_flat(entry, at) for at, entry in enumerate(policies)]
+    try:
+        return msgspec.convert(flat, FleetSpec)
+    except msgspec.ValidationError as error:
+        raise SpecError(str(error).replace("`$", "`spec")) from error
+
+
+def _flat(entry: object, at: int) -> object:
+    """`{type: x, x: {…}}` becomes `{type: x, …}`."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
+        return entry
+    section = section_of(entry["type"])
+    others = sorted(set(entry) - {"type", section})
+    if others:
+        raise SpecError(f"Object contains unknown field `{others[0]}` - at `spec.policies[{at}]`")
+    return {"type": entry["type"], **entry.get(section, {})}
+
+
+def spec_document(spec: FleetSpec) -> Document:
+    """The same as it is written in YAML, every default told."""
+    document: Document = msgspec.to_builtins(spec)
+    document["policies"] = [_sectioned(entry) for entry in document["policies"]]
+    whole: Document = _without_none(document)
+    return whole
+
+
+def _sectioned(entry: Document) -> Document:
+    options = {key: value for key, value in entry.items() if key != "type"}
+    return {"type": entry["type"], **({section_of(entry["type"]): options} if options else {})}
+
+
+def _without_none(value: Any) -> Any:  # noqa: ANN401 - any part of a document
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(item) for item in value]
+    return value
+
+
+def written(value: object) -> Any:  # noqa: ANN401 - any part of a document
+    """A field's value as it is written, whole numbers without a fraction."""
+    if isinstance(value, tuple) and any(_is_tagged(item) for item in value):
+        return [_sectioned(_whole(_not_default(item))) for item in value]
+    return _whole(_without_none(msgspec.to_builtins(value)))
+
+
+def _not_default(value: Any) -> Document:  # noqa: ANN401 - one of several structs
+    """A tagged struct without the fields that say nothing new."""
+    fields = {field.encode_name: field for field in msgspec.structs.fields(value)}
+    told: Document = msgspec.to_builtins(value)
+    return {
+        key: item
+        for key, item in told.items()
+        if key not in fields or getattr(value, fields[key].name) != fields[key].default
+    }
+
+
+def _is_tagged(value: object) -> bool:
+    return isinstance(value, msgspec.Struct) and value.__struct_config__.tag is not None
+
+
+def _whole(value: Any) -> Any:  # noqa: ANN401 - any part of a document
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -39,8 +39,8 @@ imports: $(READY) ## the import contracts
 
 gen-check: $(READY) ## generated files are fresh
 	$(BIN)/python tools/gen_protos.py --check
-	$(BIN)/python tools/gen_reference.py --check
-	$(BIN)/python tools/gen_config_reference.py --check
+	$(BIN)/python -m tools.gen_reference --check
+	$(BIN)/python -m tools.gen_config_reference --check
 	$(BIN)/python -m tools.gen_chart_reference --check
 	$(BIN)/python -m tools.gen_dashboards --check
 

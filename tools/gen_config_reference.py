@@ -1,4 +1,6 @@
-"""Writes three pages of docs/reference from the code; `--check` fails if one is stale.
+"""Writes three pages of docs/reference from the code.
+
+Run as `python -m tools.gen_config_reference`; `--check` fails if one is stale.
 
 The configuration page is made of the config structs (docstrings, types, bounds, defaults), the
 metrics page of the metric list, receipts and outcomes of the legend that the status page shows:
@@ -7,10 +9,8 @@ none can tell what the code does not do.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from inspect import cleandoc
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,10 +22,12 @@ from cardan_router.config_file import dump
 from cardan_router.telemetry import legend, metrics
 from msgspec import inspect
 
+from tools.generated import ROOT, write_or_check
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "docs/reference"
 NOTE = "<!-- Written by tools/gen_config_reference.py: change the code, not this page. -->"
 
 CONFIG_HEAD = f"""# Configuration
@@ -109,25 +111,12 @@ One JSON object a line (`log.access`).
 
 def main() -> int:
     """Write the pages, or compare them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare instead of writing")
-    check = parser.parse_args().check
     pages = {
-        "configuration.md": configuration_page(),
-        "metrics.md": metrics_page(),
-        "receipts-and-outcomes.md": words_page(),
+        FOLDER / "configuration.md": configuration_page(),
+        FOLDER / "metrics.md": metrics_page(),
+        FOLDER / "receipts-and-outcomes.md": words_page(),
     }
-    status = 0
-    for name, page in pages.items():
-        path = ROOT / "docs/reference" / name
-        if not check:
-            path.write_text(page)
-        elif not path.is_file() or path.read_text() != page:
-            sys.stderr.write(
-                f"docs/reference/{name} is stale: run python tools/gen_config_reference.py\n"
-            )
-            status = 1
-    return status
+    return write_or_check(pages, "python -m tools.gen_config_reference", __doc__)
 
 
 def configuration_page() -> str:

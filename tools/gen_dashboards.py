@@ -5,34 +5,23 @@ Run as `python -m tools.gen_dashboards`; `--check` fails if a file is stale.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tools.dashboards import grafana, rules
 from tools.dashboards.fleet import FLEET_DASHBOARD
+from tools.generated import ROOT, write_or_check
 
-ROOT = Path(__file__).parents[1]
+if TYPE_CHECKING:
+    from pathlib import Path
+
 CHART = ROOT / "deploy/helm/cardan"
 
 
 def main() -> int:
     """Write the files, or compare them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare instead of writing")
-    check = parser.parse_args().check
-    stale = False
-    for path, text in files().items():
-        if not check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        elif not path.is_file() or path.read_text() != text:
-            stale = True
-            sys.stderr.write(
-                f"{path.relative_to(ROOT)} is stale: run python -m tools.gen_dashboards\n"
-            )
-    return int(stale)
+    return write_or_check(files(), "python -m tools.gen_dashboards", __doc__)
 
 
 def files() -> dict[Path, str]:

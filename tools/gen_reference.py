@@ -1,4 +1,6 @@
-"""Writes docs/reference/policies.md from the policies themselves; `--check` fails if it is stale.
+"""Writes docs/reference/policies.md from the policies themselves.
+
+Run as `python -m tools.gen_reference`; `--check` fails if it is stale.
 
 A policy's page is its module's docstring, its fields with bounds and defaults, and what it needs.
 So the reference cannot say what the code does not.
@@ -6,11 +8,9 @@ So the reference cannot say what the code does not.
 
 from __future__ import annotations
 
-import argparse
 import enum
 import sys
 from inspect import cleandoc
-from pathlib import Path
 from typing import get_args
 
 import msgspec
@@ -19,7 +19,8 @@ from cardan.depth import DepthConfig
 from cardan.policies import AnyPolicy, Needs, PolicyBase
 from msgspec import inspect
 
-ROOT = Path(__file__).parents[1]
+from tools.generated import ROOT, write_or_check
+
 TARGET = ROOT / "docs/reference/policies.md"
 HEAD = """# Routing policies
 
@@ -42,18 +43,7 @@ in [Routing](../explanation/routing.md).
 
 def main() -> int:
     """Write the page, or compare it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare instead of writing")
-    check = parser.parse_args().check
-    page = render()
-    if not check:
-        TARGET.parent.mkdir(parents=True, exist_ok=True)
-        TARGET.write_text(page)
-        return 0
-    if TARGET.is_file() and TARGET.read_text() == page:
-        return 0
-    sys.stderr.write(f"{TARGET.relative_to(ROOT)} is stale: run python tools/gen_reference.py\n")
-    return 1
+    return write_or_check({TARGET: render()}, "python -m tools.gen_reference", __doc__)
 
 
 def render() -> str:

@@ -129,6 +129,9 @@ def test_no_file_knows_the_machine_it_was_written_on() -> None:
 @pytest.mark.parametrize("tool", ["gen_reference.py", "gen_config_reference.py"])
 def test_generated_pages_are_fresh(tool: str) -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "tools" / tool, "--check"], capture_output=True, text=True
+        [sys.executable, "-m", f"tools.{tool.removesuffix('.py')}", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr

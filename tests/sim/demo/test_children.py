@@ -12,6 +12,8 @@ from cardan_sim.demo import fleet as fleet_module
 from cardan_sim.demo.children import Child, ChildError, start_child
 from cardan_sim.demo.setting import Setting
 
+from tests.system.processes import START_DEADLINE_S
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -28,7 +30,7 @@ def alive(pid: int) -> bool:
 
 async def test_a_child_tells_its_url_and_is_gone_after_its_stop() -> None:
     child = await start_child("engine-1", ENGINE)
-    url = await child.url(30)
+    url = await child.url(START_DEADLINE_S)
     assert url.startswith("http://127.0.0.1:")
     assert alive(child.pid)
     await child.stop()
@@ -42,13 +44,13 @@ async def test_a_taken_port_is_reported_with_what_the_child_said() -> None:
         port = taken.getsockname()[1]
         child = await start_child("engine-1", ["engine", f"--listen=127.0.0.1:{port}"])
         with pytest.raises(ChildError, match=r"engine-1 ended with status 1(.|\n)*in use"):
-            await child.url(30)
+            await child.url(START_DEADLINE_S)
     await child.stop()
 
 
 async def test_a_child_that_dies_ends_the_wait_for_it() -> None:
     child = await start_child("engine-1", ENGINE)
-    await child.url(30)
+    await child.url(START_DEADLINE_S)
     watching = asyncio.create_task(child.ended())
     child.kill()
     with pytest.raises(ChildError, match="engine-1 ended with status -9"):

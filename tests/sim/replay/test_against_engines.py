@@ -12,6 +12,11 @@ from cardan_sim.replay.session import Replay, run_replay
 from cardan_sim.traces import BlockPrompt, PromptForm, TraceRequest
 from rich.console import Console
 
+from tests.system.processes import START_DEADLINE_S
+
+# A turn finds in the cache what the one before it left there: it comes 0.3 s, many times what an
+# answer takes, after that one, so that a machine that is busy for a moment changes nothing.
+GAP_S = 0.1
 # Three conversations over one system prompt of two blocks, four turns each.
 TURNS = [
     TraceRequest(
@@ -28,12 +33,12 @@ async def test_hits_and_tokens_are_those_the_engine_counted(make: str, form: Pro
     arguments = [f"--engine={make}", "--model=llama-3.1-8b", "--gpu=h100", "--time-scale=0.05"]
     engine = await start_child("engine", ["engine", "--listen=127.0.0.1:0", *arguments])
     try:
-        url = await engine.url(30)
+        url = await engine.url(START_DEADLINE_S)
         replay = Replay(
             label=make,
             trace="turns",
             requests=[
-                TraceRequest(0.03 * n, t.input_tokens, t.output_tokens, t.prompt)
+                TraceRequest(GAP_S * n, t.input_tokens, t.output_tokens, t.prompt)
                 for n, t in enumerate(TURNS)
             ],
             pace=Pace(),

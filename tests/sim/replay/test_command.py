@@ -14,6 +14,7 @@ from cardan_sim.replay.figures import read_figures
 from cardan_sim.replay.main import main
 
 from tests.sim.replay.standin import Answer, standing_in
+from tests.system.processes import START_DEADLINE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,14 +80,15 @@ async def test_ctrl_c_ends_cleanly_and_reports_what_was_measured(tmp_path: Path)
         process = await start(
             str(trace), "--endpoint", server.url, "--speed", "20", "--json", str(json_file)
         )
-        await asyncio.wait_for(third.wait(), 20)
+        await asyncio.wait_for(third.wait(), START_DEADLINE_S)
         process.send_signal(signal.SIGINT)
         out, err = await process.communicate()
     assert (process.returncode, err) == (130, b"")
     assert b"Stopped early" in out
     figures = read_figures(json_file)
     assert figures.succeeded + figures.unfinished + figures.unsent == 200
-    assert figures.succeeded >= 2
+    # The first two answers have been sent; whether all of them has been read by now is its affair.
+    assert figures.succeeded + figures.unfinished >= 3
     assert figures.unfinished >= 1
 
 

@@ -10,6 +10,7 @@ from cardan_sim.replay.client import EndpointUnusableError, ReplayClient
 from cardan_sim.replay.openloop import OpenLoop, Outcome
 from cardan_sim.traces import BlockPrompt, PromptWriter, TraceRequest
 
+from tests.fakes.waiting import DEADLINE_S, soon, until
 from tests.sim.replay.standin import Answer, StandIn, standing_in
 
 
@@ -18,7 +19,7 @@ def requests(count: int) -> list[TraceRequest]:
 
 
 async def play(
-    url: str, plan: list[TraceRequest], *, gap_s: float = 0.0, timeout_s: float = 10.0
+    url: str, plan: list[TraceRequest], *, gap_s: float = 0.0, timeout_s: float = DEADLINE_S
 ) -> Outcome:
     async with ReplayClient(url, timeout_s=timeout_s) as client:
         due_s = [gap_s * index for index in range(len(plan))]
@@ -72,7 +73,7 @@ async def test_every_way_to_fail_has_its_name() -> None:
     ]
     script = lambda body: answers[int(str(body["max_tokens"])) - 1]  # noqa: E731 - one line
     async with standing_in(script) as server:
-        outcome = await play(server.url, requests(6), gap_s=0.001, timeout_s=1.0)
+        outcome = await play(server.url, requests(6), gap_s=0.001, timeout_s=3.0)
     assert kinds(outcome) == [None, "http 503", "error event", "cut", "cut", "timeout"]
 
 
@@ -82,7 +83,7 @@ async def test_nobody_listening_is_a_failed_request_and_not_a_crash() -> None:
         port = taken.getsockname()[1]
         outcome = await play(f"http://127.0.0.1:{port}", requests(2))
         assert kinds(outcome) == ["connect", "connect"]
-        async with ReplayClient(f"http://127.0.0.1:{port}", timeout_s=5) as client:
+        async with ReplayClient(f"http://127.0.0.1:{port}", timeout_s=DEADLINE_S) as client:
             with pytest.raises(EndpointUnusableError):
                 await client.first_model()
 
@@ -91,20 +92,23 @@ async def test_a_stop_cancels_what_runs_and_sends_no_more() -> None:
     stop = asyncio.Event()
 
     def script(body: dict[str, object]) -> Answer:
-        if body["max_tokens"] == 2:
-            stop.set()
-            return Answer(gate=asyncio.Event())
-        return Answer()
+        return Answer(gate=asyncio.Event() if body["max_tokens"] == 2 else None)
 
-    async with standing_in(script) as server, ReplayClient(server.url, timeout_s=10) as client:
-        loop = OpenLoop(client, PromptWriter("m"), requests(4), [0.0, 0.2, 60.0, 61.0])
-        outcome = await loop.run(stop)
+    async with standing_in(script) as server, ReplayClient(server.url, timeout_s=600) as client:
+        loop = OpenLoop(client, PromptWriter("m"), requests(4), [0.0, 0.0, 600.0, 601.0])
+        running = asyncio.create_task(loop.run(stop))
+        await until(lambda: (loop.tally.ended, len(server.bodies)) == (1, 2), "one to end")
+        stop.set()
+        outcome = await soon(running)
     assert (len(outcome.samples), outcome.unfinished, outcome.unsent) == (1, 1, 2)
 
 
 async def test_the_tally_ends_where_the_outcome_does() -> None:
     script = lambda body: Answer(status=200 if body["max_tokens"] == 1 else 500)  # noqa: E731
-    async with standing_in(script) as server, ReplayClient(server.url, timeout_s=10) as client:
+    async with (
+        standing_in(script) as server,
+        ReplayClient(server.url, timeout_s=DEADLINE_S) as client,
+    ):
         loop = OpenLoop(client, PromptWriter("m"), requests(3), [0.0, 0.0, 0.0])
         await loop.run(asyncio.Event())
     tally = loop.tally
@@ -115,7 +119,7 @@ async def test_the_tally_ends_where_the_outcome_does() -> None:
 async def test_the_key_and_the_v1_of_a_base_url_are_understood() -> None:
     async with standing_in(lambda _: Answer()) as server:
         url = server.url + "/v1/"
-        async with ReplayClient(url, api_key="sk-1", timeout_s=5) as client:
+        async with ReplayClient(url, api_key="sk-1", timeout_s=DEADLINE_S) as client:
             assert await client.first_model() == "standing-in"
             loop = OpenLoop(client, PromptWriter("m"), requests(1), [0.0])
             assert kinds(await loop.run(asyncio.Event())) == [None]

@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cardan_sim.serve.main import main
 
+from tests.fakes.waiting import DEADLINE_S, soon
 from tests.sim.serve.wire import Wire, ask, connect, get, post
+from tests.system.processes import START_DEADLINE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 TEXT = "/v1/completions"
+# A minute of an answer.
+LONG = 30_000
 pytestmark = pytest.mark.slow
 
 
@@ -38,7 +42,7 @@ class Process:
 
     async def gone(self) -> int:
         """Its exit status."""
-        return await asyncio.wait_for(self.process.wait(), 20)
+        return await soon(self.process.wait())
 
 
 @contextlib.asynccontextmanager
@@ -50,7 +54,7 @@ async def engine(*flags: str) -> AsyncIterator[Process]:
     )
     try:
         assert process.stdout is not None
-        line = (await asyncio.wait_for(process.stdout.readline(), 40)).decode()
+        line = (await asyncio.wait_for(process.stdout.readline(), START_DEADLINE_S)).decode()
         match = re.fullmatch(r"listening on (http://127\.0\.0\.1:\d+)\n", line)
         assert match, line
         yield Process(process, match[1])
@@ -60,7 +64,7 @@ async def engine(*flags: str) -> AsyncIterator[Process]:
         await process.wait()
 
 
-async def start_stream(wire: Wire, tokens: int = 3000) -> None:
+async def start_stream(wire: Wire, tokens: int = LONG) -> None:
     """A stream that has its first event."""
     await wire.send("POST", TEXT, {"prompt": "x", "max_tokens": tokens, "stream": True})
     await wire.head()
@@ -70,7 +74,7 @@ async def start_stream(wire: Wire, tokens: int = 3000) -> None:
 async def rest_of(wire: Wire) -> bytes:
     """The chunks up to the proper end of a stream."""
     chunks = []
-    while chunk := await asyncio.wait_for(wire.chunk(), 20):
+    while chunk := await soon(wire.chunk()):
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -79,7 +83,7 @@ async def read_until_cut(wire: Wire) -> None:
     """Read a stream that is cut without a proper end and without [DONE]."""
     raw = b""
     with contextlib.suppress(ConnectionError):
-        while data := await asyncio.wait_for(wire.reader.read(1 << 16), 20):
+        while data := await soon(wire.reader.read(1 << 16)):
             raw += data
     assert b"[DONE]" not in raw
     assert not raw.endswith(b"0\r\n\r\n")
@@ -92,7 +96,7 @@ async def test_vllm_cuts_its_streams_with_an_error_event_and_is_gone_in_half_a_s
         connect(child.url) as b,
     ):
         await start_stream(a)
-        await b.send("POST", TEXT, {"prompt": "x", "max_tokens": 3000})
+        await b.send("POST", TEXT, {"prompt": "x", "max_tokens": LONG})
         await until_state(child, running=2)
         child.signal()
         events = await rest_of(a)
@@ -113,14 +117,19 @@ async def until_state(child: Process, **wanted: Any) -> None:
         state = (await get(child.url, "/sim/state")).json
         return all(state[name] == value for name, value in wanted.items())
 
-    end = time.monotonic() + 10
+    end = time.monotonic() + DEADLINE_S
     while not await look():
         assert time.monotonic() < end, wanted
         await asyncio.sleep(0.02)
 
 
 async def test_a_draining_vllm_finishes_says_it_is_healthy_and_answers_500() -> None:
-    async with engine("--shutdown-timeout", "20") as child, connect(child.url) as wire:
+    async with (
+        engine("--shutdown-timeout", "600") as child,
+        connect(child.url) as holding,
+        connect(child.url) as wire,
+    ):
+        await start_stream(holding)
         await start_stream(wire, tokens=300)
         child.signal()
         await until_state(child, draining=True)
@@ -131,12 +140,18 @@ async def test_a_draining_vllm_finishes_says_it_is_healthy_and_answers_500() -> 
         events = await rest_of(wire)
         assert b'"finish_reason":"length"' in events
         assert events.endswith(b"data: [DONE]\n\n")
+        await holding.close()
         assert await child.gone() == 0
 
 
 async def test_a_draining_sglang_is_not_ready_but_serves_until_nothing_is_left() -> None:
     flags = ("--engine", "sglang", "--time-scale", "0.2")
-    async with engine(*flags) as child, connect(child.url) as wire:
+    async with (
+        engine(*flags) as child,
+        connect(child.url) as holding,
+        connect(child.url) as wire,
+    ):
+        await start_stream(holding)
         await start_stream(wire, tokens=200)
         at = child.signal()
         await until_state(child, draining=True)
@@ -144,6 +159,7 @@ async def test_a_draining_sglang_is_not_ready_but_serves_until_nothing_is_left()
         assert (await get(child.url, "/health")).status == 503
         assert (await post(child.url, TEXT, {"prompt": "y", "max_tokens": 2})).status == 200
         assert (await rest_of(wire)).endswith(b"data: [DONE]\n\n")
+        await holding.close()
         assert await child.gone() == 0
         assert time.monotonic() - at >= 1.0  # it looks every 5 s of its own time
 
@@ -178,7 +194,7 @@ async def test_a_taken_port_is_a_sentence_and_status_1(capfd: pytest.CaptureFixt
         port = child.url.rpartition(":")[2]
         argv = [sys.executable, "-m", "cardan_cli", "engine", "--listen", f"127.0.0.1:{port}"]
         second = await asyncio.create_subprocess_exec(*argv, stderr=subprocess.PIPE)
-        _, errors = await asyncio.wait_for(second.communicate(), 40)
+        _, errors = await soon(second.communicate())
     assert second.returncode == 1
     sentence = f"cardan engine: cannot listen on 127.0.0.1:{port}: {os.strerror(98)}\n"
     assert errors.decode() == sentence

@@ -62,7 +62,7 @@ async def test_a_cache_reset_forgets() -> None:
 
 async def test_sglang_aborts_by_rid() -> None:
     async with running(make="sglang") as server, connect(server.url) as wire:
-        body = {"prompt": "x", "max_tokens": 4000, "stream": True, "rid": "r-1"}
+        body = {"prompt": "x", "max_tokens": 30_000, "stream": True, "rid": "r-1"}
         await wire.send("POST", TEXT, body)
         head = await wire.head()
         await wire.chunk()
@@ -75,7 +75,7 @@ async def test_sglang_aborts_by_rid() -> None:
 async def test_vllm_aborts_by_id_where_scale_out_is_on() -> None:
     path = "/inference/v1/abort_requests"
     async with running(scale_out=True) as server, connect(server.url) as wire:
-        body = {"prompt": "x", "max_tokens": 4000, "stream": True}
+        body = {"prompt": "x", "max_tokens": 30_000, "stream": True}
         await wire.send("POST", TEXT, body, {"X-Request-Id": "a"})
         head = await wire.head()
         await wire.chunk()
@@ -108,7 +108,7 @@ async def test_the_load_endpoints_count_what_is_there() -> None:
         connect(server.url) as b,
     ):
         for wire in (a, b):
-            await wire.send("POST", TEXT, {"prompt": "x", "max_tokens": 4000, "stream": True})
+            await wire.send("POST", TEXT, {"prompt": "x", "max_tokens": 30_000, "stream": True})
         await until(lambda: server.context.engine.waiting == 1, "the queue")
         assert (await get(server.url, "/load")).json == {"server_load": 2}
         state = (await get(server.url, "/sim/state")).json
@@ -116,7 +116,7 @@ async def test_the_load_endpoints_count_what_is_there() -> None:
 
 
 async def test_sglangs_loads_are_blind_during_the_first_prefill() -> None:
-    async with running(make="sglang", time_scale=5.0) as server, connect(server.url) as wire:
+    async with running(make="sglang", time_scale=50.0) as server, connect(server.url) as wire:
         prompt = [7] * 30_000
         await wire.send("POST", TEXT, {"prompt": prompt, "max_tokens": 4, "stream": True})
         await until(lambda: server.context.engine.running == 1, "the prefill")

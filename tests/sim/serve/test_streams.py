@@ -45,7 +45,7 @@ async def test_vllm_sends_its_head_when_it_accepts_and_sglang_with_its_first_eve
             connect(server.url) as queued,
         ):
             # vLLM's queue must still be there when the head arrives; SGLang's must have moved on.
-            tokens = 4000 if head_first else 60
+            tokens = 30_000 if head_first else 60
             await busy.send("POST", CHAT, chat(max_tokens=tokens, stream=True))
             await busy.head()
             await busy.chunk()
@@ -136,7 +136,7 @@ async def test_the_request_id_header_names_a_vllm_answer_and_means_nothing_to_sg
 
 async def test_sglang_refuses_a_rid_that_is_alive() -> None:
     async with running(make="sglang") as server, connect(server.url) as wire:
-        await wire.send("POST", CHAT, chat(rid="r", stream=True, max_tokens=4000))
+        await wire.send("POST", CHAT, chat(rid="r", stream=True, max_tokens=30_000))
         await wire.head()
         assert (await post(server.url, CHAT, chat(rid="r"))).status == 400
         assert (await post(server.url, CHAT, chat(rid="s"))).status == 200

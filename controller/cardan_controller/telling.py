@@ -1,0 +1,294 @@
+"""What a tick found and did, as the fleet's status: pure.
+
+A status is written when it says something new. Numbers inside sentences move all the time and are
+no news: a status that differs from the one that is there only in its sentences is not written, so
+that a fleet at rest costs the API server nothing. Inputs that are fresh tell no time for the same
+reason.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+from cardan.scaling.decision import ReasonCode
+from cardan.scaling.observation import Datum, Demand, Freshness
+
+from cardan_controller.crds.status import (
+    Condition,
+    ConditionType,
+    DecisionStatus,
+    FleetStatus,
+    HotSpotStatus,
+    InputHealth,
+    MoveStatus,
+    PoolStatus,
+    Truth,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from cardan.instants import WallTime
+    from cardan.scaling.decision import PoolDecision, ScalingDecision, ScalingReason
+    from cardan.scaling.memory import Memory
+    from cardan.scaling.observation import Observation
+
+    from cardan_controller.crds.fleet import FleetSpec
+
+MAX_DECISIONS: Final = 10
+_LIMITS: Final = frozenset(
+    {
+        ReasonCode.TOO_FEW,
+        ReasonCode.TOO_MANY,
+        ReasonCode.UP_LIMITED,
+        ReasonCode.DOWN_LIMITED,
+        ReasonCode.BUDGET,
+    }
+)
+_SHORTAGES: Final = frozenset({ReasonCode.CAPACITY_SHORTAGE, ReasonCode.PENDING_OVERDUE})
+# Demand that nobody needs to know for sure: latencies of a fleet without traffic are missing.
+_NEEDED: Final = ("requests_per_s", "uncached_tokens_per_s", "output_tokens_per_s", "held")
+
+
+class Tick(NamedTuple):
+    """What one tick of one fleet came to. `conflict` names who else scales its targets."""
+
+    generation: int
+    spec: FleetSpec
+    observation: Observation
+    decision: ScalingDecision
+    memory: Memory
+    conflict: str = ""
+    selector: str = ""
+
+
+def told(before: FleetStatus, tick: Tick, now: WallTime) -> FleetStatus:
+    """The status after a tick."""
+    pools = tuple(_pool(tick, decided) for decided in tick.decision.pools)
+    return FleetStatus(
+        observed_generation=tick.generation,
+        conditions=_conditions(before, _truths(tick, pools), tick.generation, now),
+        replicas=sum(pool.current for pool in pools),
+        desired=sum(pool.desired for pool in pools),
+        ready=sum(pool.ready for pool in pools),
+        selector=tick.selector,
+        pools=pools,
+        hot_spots=_hot_spots(tick.memory),
+        metrics=tuple(_inputs(tick.observation.demand)),
+        last_decisions=_decisions(before.last_decisions, tick.decision, now),
+        memory=msgspec.to_builtins(tick.memory.kept()),
+    )
+
+
+def refused(before: FleetStatus, generation: int, problem: str, now: WallTime) -> FleetStatus:
+    """The status of a fleet whose specification cannot be decided by: nothing else changes."""
+    truth = _Truth(ConditionType.SPEC_VALID, Truth.FALSE, "Invalid", problem)
+    others = [one for one in before.conditions if one.type != ConditionType.SPEC_VALID.value]
+    (invalid,) = _conditions(before, [truth], generation, now)
+    return msgspec.structs.replace(
+        before, observed_generation=generation, conditions=(*others, invalid)
+    )
+
+
+def is_news(before: FleetStatus, after: FleetStatus) -> bool:
+    """Does the second say anything that the first does not, sentences aside?"""
+    return _without_sentences(before) != _without_sentences(after)
+
+
+def _without_sentences(status: FleetStatus) -> FleetStatus:
+    replace = msgspec.structs.replace
+    moves = status.hot_spots and replace(
+        status.hot_spots, moves=tuple(replace(move, why="") for move in status.hot_spots.moves)
+    )
+    return replace(
+        status,
+        conditions=tuple(replace(one, message="") for one in status.conditions),
+        pools=tuple(replace(one, message="") for one in status.pools),
+        metrics=tuple(replace(one, message="") for one in status.metrics),
+        last_decisions=tuple(replace(one, message="") for one in status.last_decisions),
+        hot_spots=moves,
+    )
+
+
+class _Truth(NamedTuple):
+    type: ConditionType
+    status: Truth
+    reason: str
+    message: str = ""
+
+
+def _truths(tick: Tick, pools: Sequence[PoolStatus]) -> list[_Truth]:
+    return [
+        _Truth(ConditionType.SPEC_VALID, Truth.TRUE, "Valid"),
+        _able(tick),
+        _active(tick),
+        _first(tick, ConditionType.SCALING_LIMITED, _LIMITS, "DesiredWithinRange"),
+        _metrics(tick.observation.demand),
+        _capacity(tick),
+        _conflict(tick),
+        _ready(pools),
+    ]
+
+
+def _able(tick: Tick) -> _Truth:
+    for name, pool in sorted(tick.observation.pools.items()):
+        if pool.error:
+            words = f"{name}: {pool.error}"
+            return _Truth(ConditionType.ABLE_TO_SCALE, Truth.FALSE, "TargetError", words)
+    return _Truth(ConditionType.ABLE_TO_SCALE, Truth.TRUE, "ReadyForNewScale")
+
+
+def _active(tick: Tick) -> _Truth:
+    held = _reasons(tick, {ReasonCode.PAUSED, ReasonCode.MANUAL})
+    if held:
+        return _Truth(
+            ConditionType.SCALING_ACTIVE, Truth.FALSE, held[0].code.value, held[0].message
+        )
+    return _Truth(ConditionType.SCALING_ACTIVE, Truth.TRUE, "Active")
+
+
+def _first(tick: Tick, type_: ConditionType, codes: Iterable[ReasonCode], otherwise: str) -> _Truth:
+    """True with the first reason of these codes, else False."""
+    found = _reasons(tick, set(codes))
+    if not found:
+        return _Truth(type_, Truth.FALSE, otherwise)
+    return _Truth(type_, Truth.TRUE, found[0].code.value, found[0].message)
+
+
+def _metrics(demand: Demand) -> _Truth:
+    worst = next((one for one in _inputs(demand) if one.freshness is not Freshness.FRESH), None)
+    if worst is None:
+        return _Truth(ConditionType.METRICS_HEALTHY, Truth.TRUE, "Fresh")
+    reason = f"Metrics{worst.freshness.value.capitalize()}"
+    words = f"{worst.input}: {worst.message}"
+    return _Truth(ConditionType.METRICS_HEALTHY, Truth.FALSE, reason, words)
+
+
+def _capacity(tick: Tick) -> _Truth:
+    short = _reasons(tick, _SHORTAGES)
+    if not short:
+        return _Truth(ConditionType.CAPACITY_AVAILABLE, Truth.TRUE, "NothingStuck")
+    first = short[0]
+    return _Truth(ConditionType.CAPACITY_AVAILABLE, Truth.FALSE, first.code.value, first.message)
+
+
+def _conflict(tick: Tick) -> _Truth:
+    if tick.conflict:
+        return _Truth(ConditionType.CONFLICT, Truth.TRUE, "AnotherScaler", tick.conflict)
+    return _Truth(ConditionType.CONFLICT, Truth.FALSE, "NobodyElse")
+
+
+def _ready(pools: Sequence[PoolStatus]) -> _Truth:
+    missing = [pool for pool in pools if pool.ready < pool.current]
+    if not missing:
+        asleep = pools and not any(pool.current for pool in pools)
+        return _Truth(ConditionType.READY, Truth.TRUE, "Asleep" if asleep else "AllReady")
+    words = ", ".join(f"{pool.name}: {pool.ready} of {pool.current}" for pool in missing)
+    return _Truth(ConditionType.READY, Truth.FALSE, "ReplicasNotReady", words)
+
+
+def _conditions(
+    before: FleetStatus, truths: Iterable[_Truth], generation: int, now: WallTime
+) -> tuple[Condition, ...]:
+    """Conditions with the time of their last change of status."""
+    old = {one.type: one for one in before.conditions}
+    return tuple(
+        Condition(
+            type=truth.type.value,
+            status=truth.status,
+            reason=truth.reason,
+            message=truth.message,
+            last_transition_time=(
+                known.last_transition_time
+                if (known := old.get(truth.type.value)) and known.status is truth.status
+                else moment(now)
+            ),
+            observed_generation=generation,
+        )
+        for truth in truths
+    )
+
+
+def _pool(tick: Tick, decided: PoolDecision) -> PoolStatus:
+    state = tick.observation.pools.get(decided.pool)
+    spec = next(pool for pool in tick.spec.pools if pool.name == decided.pool)
+    first = decided.reasons[0] if decided.reasons else None
+    return PoolStatus(
+        name=decided.pool,
+        role=spec.role,
+        current=state.desired if state else decided.current,
+        desired=decided.desired,
+        ready=state.ready if state else 0,
+        pending=len(state.pending) if state else 0,
+        draining=len(state.draining) if state else 0,
+        reason=first.code.value if first else "",
+        message=first.message if first else "",
+    )
+
+
+def _hot_spots(memory: Memory) -> HotSpotStatus | None:
+    known = memory.hot_spots
+    if not known.moves and not known.hot_since:
+        return None
+    moves = tuple(
+        MoveStatus(
+            kind=move.kind,
+            at=moment(move.at),
+            key=move.key,
+            owners=move.owners,
+            relieved=move.relieved,
+            factor=move.factor,
+            cost_tokens=move.cost_tokens,
+            why=move.why,
+        )
+        for move in known.moves
+    )
+    return HotSpotStatus(endpoints=tuple(sorted(known.hot_since)), moves=moves)
+
+
+def _inputs(demand: Demand) -> list[InputHealth]:
+    return [_health(name, getattr(demand, name)) for name in _NEEDED]
+
+
+def _health(name: str, datum: Datum) -> InputHealth:
+    if datum.freshness is Freshness.FRESH:
+        return InputHealth(input=name, freshness=datum.freshness)
+    return InputHealth(input=name, freshness=datum.freshness, message=datum.why)
+
+
+def _decisions(
+    before: Sequence[DecisionStatus], decision: ScalingDecision, now: WallTime
+) -> tuple[DecisionStatus, ...]:
+    """The last ones, the newest first. What is still on its way is not told twice."""
+    told_last = {one.pool: one for one in reversed(before)}
+    new = [
+        DecisionStatus(
+            at=moment(now),
+            pool=pool.pool,
+            from_=pool.current,
+            to=pool.desired,
+            reason=pool.reasons[0].code.value if pool.reasons else "",
+            message="; ".join(reason.message for reason in pool.reasons),
+        )
+        for pool in decision.pools
+        if pool.valid and pool.desired != pool.current and not _on_its_way(told_last, pool)
+    ]
+    return (*new, *before)[:MAX_DECISIONS]
+
+
+def _on_its_way(told_last: dict[str, DecisionStatus], pool: PoolDecision) -> bool:
+    last = told_last.get(pool.pool)
+    return last is not None and last.to == pool.desired
+
+
+def _reasons(tick: Tick, codes: Iterable[ReasonCode]) -> list[ScalingReason]:
+    wanted = set(codes)
+    every = [*tick.decision.notes, *(r for pool in tick.decision.pools for r in pool.reasons)]
+    return [reason for reason in every if reason.code in wanted]
+
+
+def moment(at: WallTime) -> str:
+    """A time as the API writes it, to the second."""
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -16,19 +16,9 @@ from cardan_router.http.answer import Answer
 from cardan_router.http.connection import HttpConnection
 from cardan_router.upstream.connection import EngineConnection
 
-from tests.fakes.client import chat, connect, post
+from tests.fakes.client import chat, connect, get, post
 from tests.fakes.clock import ManualClock
-from tests.fakes.engine import (
-    DONE,
-    HANG,
-    LAST_CHUNK,
-    SSE_HEAD,
-    Seen,
-    Step,
-    engines,
-    plain,
-    token,
-)
+from tests.fakes.engine import DONE, HANG, LAST_CHUNK, SSE_HEAD, Seen, Step, engines, plain, token
 from tests.fakes.gateway import MODEL, serving
 from tests.fakes.waiting import until
 
@@ -281,3 +271,11 @@ async def test_one_client_with_a_bug_does_not_keep_the_others_from_their_deadlin
             served.gateway.sweep()
         assert await one.is_closed()
         assert await other.is_closed()
+
+
+async def test_get_is_not_allowed_where_post_is() -> None:
+    async with engines(1) as fleet, serving(fleet) as served, connect(served.port) as client:
+        await client.send(get("/v1/chat/completions"))
+        reply = await client.reply()
+        assert (reply.status, reply.header("allow")) == (405, "OPTIONS, POST")
+        assert reply.json["error"]["code"] == "method_not_allowed"

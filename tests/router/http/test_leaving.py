@@ -5,16 +5,15 @@ no connection from a client that may be about to use it.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+
+from cardan.ledger import Outcome
 
 from tests.fakes.client import chat, connect, post
 from tests.fakes.clock import ManualClock
-from tests.fakes.engine import DONE, LAST_CHUNK, SSE_HEAD, Seen, Step, engines, token
+from tests.fakes.engine import HANG, SSE_HEAD, engines, token
 from tests.fakes.gateway import Served, serving
+from tests.fakes.scripts import asked, held_stream, says
 from tests.fakes.waiting import settle, soon
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 IDLE_S = 15.0
 
@@ -46,13 +45,8 @@ async def test_who_asks_is_answered_and_told_to_go() -> None:
 async def test_a_stream_that_began_before_keeps_its_connection_for_the_next_request() -> None:
     go = asyncio.Event()
 
-    def script(_: Seen) -> Iterable[Step]:
-        yield SSE_HEAD + token(0)
-        yield go
-        yield token(1) + DONE + LAST_CHUNK
-
     async with (
-        engines(1, script) as fleet,
+        engines(1, held_stream(go)) as fleet,
         serving(fleet) as served,
         connect(served.port) as client,
     ):
@@ -87,3 +81,58 @@ async def test_an_idle_connection_is_closed_only_when_no_client_would_use_it_any
         served.gateway.sweep()
         assert await idle.is_closed()
         await soon(left)
+
+
+async def test_shutdown_lets_streams_finish_and_refuses_what_is_new() -> None:
+    go = asyncio.Event()
+
+    async with (
+        engines(1, held_stream(go)) as fleet,
+        serving(fleet) as served,
+        connect(served.port) as running,
+        connect(served.port) as idle,
+    ):
+        await running.send(post(chat(stream=True)))
+        await running.read_until(b"t0 ")
+        ending = asyncio.gather(served.gateway.shutdown(10), served.server.drain(10))
+        assert await idle.is_closed()
+        async with connect(served.port) as late:
+            await late.send(post(chat()))
+            reply = await late.reply()
+            assert (reply.status, reply.json["error"]["code"]) == (503, "shutting_down")
+            assert reply.header("connection") == "close"
+            assert await late.is_closed()
+        go.set()
+        assert b"[DONE]" in await running.rest()
+        finished, _ = await ending
+        assert finished
+
+
+async def test_what_does_not_finish_within_the_grace_is_told_so() -> None:
+    async with (
+        engines(1, says(SSE_HEAD + token(0), HANG)) as fleet,
+        serving(fleet) as served,
+        connect(served.port) as client,
+    ):
+        await client.send(post(chat(stream=True)))
+        await client.read_until(b"t0 ")
+        assert not await served.gateway.shutdown(0.05)
+        told = await client.read_until(b"0\r\n\r\n")
+        assert b"shutting_down" in told
+        assert b"shutting down" in told
+        assert served.journal.outcomes == [Outcome.CUT]
+
+
+async def test_what_has_not_begun_within_the_grace_is_told_to_go_elsewhere() -> None:
+    async with (
+        engines(1, says(HANG)) as fleet,
+        serving(fleet) as served,
+        connect(served.port) as client,
+    ):
+        await client.send(post(chat()))
+        await asked(*fleet)
+        assert not await served.gateway.shutdown(0.05)
+        reply = await client.reply()
+        assert (reply.status, reply.json["error"]["code"]) == (503, "shutting_down")
+        assert served.journal.outcomes == [Outcome.SHED]
+        await soon(fleet[0].requests[0].left.wait())

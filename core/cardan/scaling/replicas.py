@@ -1,4 +1,4 @@
-"""Names of replicas, and moments as memory keeps them."""
+"""Replicas as a tick sees them: pods, what they hold, what runs on them, which is missed least."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING, Final
 from cardan.instants import WallTime
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from cardan.endpoint import EndpointId
-    from cardan.scaling.observation import EndpointLoad
+    from cardan.scaling.observation import EndpointLoad, KeyMass
 
-# A pod with several ranks is an endpoint for each port: `pod:8001` (the gateways' discovery).
-_PORT: Final = re.compile(r"(?<!/):\d+$")
+# A pod with several ranks is an endpoint for each port, `pod:8001`; where gateways watch all
+# namespaces, it is `namespace/pod` (their discovery).
+_PORT: Final = re.compile(r":\d+$")
 _ORDINAL: Final = re.compile(r"-(\d+)$")
+# A gateway hears of an overlay within a second; what it was sending then has arrived after five.
+SETTLE_S: Final = 5.0
 
 
 def pod_of(endpoint: EndpointId) -> str:
-    """The pod that an endpoint is, or is a rank of."""
+    """The pod that an endpoint is, or is a rank of, without its namespace."""
     if "//" in endpoint:  # known by its URL: a process of its own
         return endpoint
-    return _PORT.sub("", endpoint)
+    return _PORT.sub("", endpoint.rpartition("/")[2])
 
 
 def by_pod(endpoints: Iterable[EndpointLoad]) -> Mapping[str, list[EndpointLoad]]:
@@ -43,3 +46,68 @@ def ordinal_of(pod: str) -> int:
 def moment(now: WallTime) -> WallTime:
     """An instant as memory keeps it: whole seconds, so that it reads well, and never too early."""
     return WallTime(float(math.ceil(now)))
+
+
+class Replica:
+    """A pod of a pool, as this tick sees it: what it holds, and what runs on it."""
+
+    __slots__ = ("endpoints", "name", "worth_tokens")
+
+    def __init__(
+        self, name: str, endpoints: Sequence[EndpointLoad], keys: Iterable[KeyMass]
+    ) -> None:
+        self.name = name
+        self.endpoints = endpoints
+        own = {endpoint.id for endpoint in endpoints}
+        self.worth_tokens = round(sum(_worth(key, own) for key in keys if key.endpoints))
+
+    @property
+    def ready(self) -> bool:
+        """It serves."""
+        return bool(self.endpoints) and all(endpoint.ready for endpoint in self.endpoints)
+
+    @property
+    def age_s(self) -> float:
+        """Since its creation; 0 of one that is not seen yet."""
+        return min((endpoint.age_s for endpoint in self.endpoints), default=0.0)
+
+    @property
+    def in_flight(self) -> float:
+        """Requests that run or wait on it; infinite if that is not known."""
+        return sum(map(_work, self.endpoints))
+
+    def costs_nothing(self) -> bool:
+        """Nobody misses it: it does not serve, and has nothing to finish as far as is known."""
+        known = (endpoint.in_flight.known or 0.0 for endpoint in self.endpoints)
+        return not self.ready and not any(known)
+
+    def is_empty(self, since: WallTime) -> bool:
+        """By samples young enough, nothing has run on it since gateways were told of its drain."""
+        return all(_is_empty(endpoint, since + SETTLE_S) for endpoint in self.endpoints)
+
+
+def least_worth(replicas: Iterable[Replica]) -> list[Replica]:
+    """Replicas in the order in which they should go. A ReplicaSet takes unready ones first."""
+    return sorted(replicas, key=lambda r: (r.ready, r.worth_tokens, r.in_flight, r.age_s, r.name))
+
+
+def _worth(key: KeyMass, own: set[EndpointId]) -> float:
+    """Prompt tokens that a request of the fleet is saved by what these hold of a key."""
+    held = len(own.intersection(key.endpoints)) / len(key.endpoints)
+    return key.share * key.hit_tokens * held
+
+
+def _work(endpoint: EndpointLoad) -> float:
+    if (in_flight := endpoint.in_flight.known) is not None:
+        return in_flight
+    running, waiting = endpoint.running.known, endpoint.waiting.known
+    return float("inf") if running is None or waiting is None else running + waiting
+
+
+def _is_empty(endpoint: EndpointLoad, after: float) -> bool:
+    told = (endpoint.in_flight, endpoint.running, endpoint.waiting)
+    if any(datum.known for datum in told):
+        return False
+    # Gateways know all they have sent; where none of them tells, the engine's own word does.
+    word = told[:1] if endpoint.in_flight.known is not None else told[1:]
+    return all(datum.known == 0 and (datum.at or 0.0) >= after for datum in word)

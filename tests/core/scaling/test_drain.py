@@ -1,0 +1,434 @@
+"""Drains: the least missed goes first, when nothing runs on it, and never the last one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+import pytest
+from cardan.endpoint import EndpointId
+from cardan.instants import WallTime
+from cardan.scaling.decision import ReasonCode
+from cardan.scaling.drain import (
+    DRAINING_COST,
+    RELEASED_COST,
+    SPARED_S,
+    DrainMemory,
+    DrainPlan,
+    Target,
+    step,
+)
+from cardan.scaling.observation import Datum, EndpointLoad, Freshness, KeyMass, Observation
+from cardan.scaling.replicas import SETTLE_S, ordinal_of, pod_of
+from cardan.scaling.spec import DrainSpec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.core.scaling.observed import T0, key, load, seen
+
+SPEC = DrainSpec(deadline_s=300.0)
+
+
+class Drains:
+    """One pool, looked at again and again."""
+
+    def __init__(self, spec: DrainSpec = SPEC) -> None:
+        self.spec = spec
+        self.memory = DrainMemory()
+        self.said: list[ReasonCode] = []
+
+    def see(self, wanted: int, observation: Observation, **target: object) -> DrainPlan:
+        """One tick at the observation's time."""
+        goal = msgspec.convert({"wanted": wanted, **target}, Target)
+        plan, self.memory, notes = step(
+            self.spec, {"main": goal}, observation, self.memory, observation.at
+        )
+        self.said += [note.code for note in notes]
+        return plan
+
+    @property
+    def victims(self) -> list[str]:
+        """Who is to go."""
+        return [victim.pod for victim in self.memory.victims]
+
+
+def busy(at: float = T0, **in_flight: float) -> list[EndpointLoad]:
+    """Endpoints with so many requests in flight."""
+    return [load(name, at, in_flight=number) for name, number in in_flight.items()]
+
+
+class TestChoice:
+    """Who goes first."""
+
+    def test_the_one_whose_cache_saves_least(self) -> None:
+        drains = Drains()
+        keys = [key(1, 0.4, "a", "b"), key(2, 0.3, "b", "c", hit_tokens=4000.0)]
+        plan = drains.see(2, seen(busy(a=1, b=0, c=0), keys=keys))
+        assert plan.draining == ("a",)
+        assert plan.scale == {"main": 3}
+        assert plan.costs == {"a": DRAINING_COST}
+        assert drains.memory.victims[0].why == (
+            "its cache saves 200 tokens a request, 1 in flight, the least of 3"
+        )
+
+    def test_of_equal_caches_the_one_with_the_least_in_flight(self) -> None:
+        assert Drains().see(2, seen(busy(a=5, b=2, c=3))).draining == ("b",)
+
+    def test_then_the_newest(self) -> None:
+        fleet = [load(name, in_flight=1, age_s=age) for name, age in [("a", 9), ("b", 5), ("c", 7)]]
+        assert Drains().see(2, seen(fleet)).draining == ("b",)
+
+    def test_what_is_not_ready_goes_at_once_and_nobody_drains(self) -> None:
+        drains = Drains()
+        plan = drains.see(2, seen(busy(a=1, b=1), pending=["c"]))
+        assert plan == DrainPlan(scale={"main": 2})
+
+    def test_what_was_never_created_is_not_waited_for(self) -> None:
+        assert Drains().see(2, seen(busy(a=1, b=1), desired=5)).scale == {"main": 2}
+
+    def test_an_unready_one_with_work_is_drained_like_any_other_and_first(self) -> None:
+        fleet = [*busy(a=0, b=0), load("c", ready=False, in_flight=9)]
+        plan = Drains().see(2, seen(fleet, desired=3))
+        assert plan.scale == {"main": 3}
+        assert plan.draining == ("c",)
+
+    def test_all_ranks_of_a_pod_drain(self) -> None:
+        fleet = [
+            load(f"{pod}:{port}", in_flight=n) for pod, n in [("a", 1), ("b", 2)] for port in (1, 2)
+        ]
+        plan = Drains().see(1, seen(fleet, desired=2))
+        assert plan.draining == ("a:1", "a:2")
+        assert plan.costs == {"a": DRAINING_COST}
+
+    def test_a_stateful_sets_highest_ordinals_go(self) -> None:
+        fleet = busy(**{"e-2": 0, "e-10": 7, "e-9": 3})
+        plan = Drains().see(1, seen(fleet), by_ordinal=True)
+        assert plan.draining == ("e-10", "e-9")
+
+    def test_missing_numbers_put_nobody_first(self) -> None:
+        fleet = [load("a"), load("b", in_flight=100)]
+        assert Drains().see(1, seen(fleet)).draining == ("b",)
+
+
+class TestRelease:
+    """When the scale follows."""
+
+    def test_when_nothing_is_in_flight_by_a_sample_after_the_overlay(self) -> None:
+        drains = Drains()
+        drains.see(1, seen(busy(a=1, b=0)))
+        soon = seen(busy(T0 + SETTLE_S - 1, a=1, b=0), T0 + 20)
+        assert drains.see(1, soon).scale == {"main": 2}
+        later = seen(busy(T0 + SETTLE_S, a=1, b=0), T0 + 20)
+        plan = drains.see(1, later)
+        assert plan.scale == {"main": 1}
+        assert plan.costs == {"b": RELEASED_COST}
+        assert plan.draining == ("b",)
+        assert drains.said == [ReasonCode.DRAINING, ReasonCode.DRAINED]
+
+    @pytest.mark.parametrize("freshness", [Freshness.STALE, Freshness.MISSING, Freshness.FAILED])
+    def test_not_by_a_number_that_is_not_fresh(self, freshness: Freshness) -> None:
+        drains = Drains()
+        drains.see(1, seen(busy(a=1, b=0)))
+        old = Datum(0.0, WallTime(T0 + 100), freshness)
+        dark = EndpointLoad(id=EndpointId("b"), pool="main", in_flight=old)
+        plan = drains.see(1, seen([*busy(T0 + 100, a=1), dark], T0 + 100))
+        assert plan.scale == {"main": 2}
+
+    def test_by_the_engines_own_word_where_no_gateway_tells(self) -> None:
+        drains = Drains()
+        drains.see(1, seen(busy(a=1, b=0)))
+        told = load("b", T0 + 10, running=0, waiting=0)
+        assert drains.see(1, seen([*busy(T0 + 10, a=1), told], T0 + 10)).scale == {"main": 1}
+
+    def test_not_while_the_engine_runs_what_no_gateway_sent(self) -> None:
+        drains = Drains()
+        drains.see(1, seen(busy(a=1, b=0)))
+        told = load("b", T0 + 10, in_flight=0, running=2, waiting=0)
+        assert drains.see(1, seen([*busy(T0 + 10, a=1), told], T0 + 10)).scale == {"main": 2}
+
+    def test_after_the_deadline_whatever_runs(self) -> None:
+        drains = Drains()
+        drains.see(1, seen(busy(a=9, b=5)))
+        assert drains.see(1, seen(busy(T0 + 299, a=9, b=5), T0 + 299)).scale == {"main": 2}
+        assert drains.see(1, seen(busy(T0 + 300, a=9, b=5), T0 + 300)).scale == {"main": 1}
+        assert drains.said[-1] is ReasonCode.DRAIN_DEADLINE
+
+    def test_of_two_the_one_that_is_empty_first_is_marked_and_then_goes(self) -> None:
+        drains = Drains()
+        drains.see(1, seen(busy(a=1, b=2, c=9)))
+        assert drains.victims == ["a", "b"]
+        plan = drains.see(1, seen(busy(T0 + 10, a=0, b=2, c=9), T0 + 10))
+        assert plan.scale == {"main": 3}
+        assert plan.costs == {"a": RELEASED_COST, "b": DRAINING_COST}
+        plan = drains.see(1, seen(busy(T0 + 20, a=0, b=2, c=9), T0 + 20))
+        assert plan.scale == {"main": 2}
+
+    def test_ordinals_go_from_the_top_only(self) -> None:
+        drains = Drains()
+        drains.see(1, seen(busy(**{"e-0": 5, "e-1": 0, "e-2": 5})), by_ordinal=True)
+        waits = seen(busy(T0 + 10, **{"e-0": 5, "e-1": 0, "e-2": 5}), T0 + 10)
+        assert drains.see(1, waits, by_ordinal=True).scale == {"main": 3}
+        done = seen(busy(T0 + 20, **{"e-0": 5, "e-1": 0, "e-2": 0}), T0 + 20)
+        assert drains.see(1, done, by_ordinal=True).scale == {"main": 1}
+
+    def test_the_scale_is_asked_for_again_until_it_is_seen(self) -> None:
+        drains = Drains()
+        drains.see(1, seen(busy(a=1, b=0)))
+        for at in (10, 20, 30):
+            plan = drains.see(1, seen(busy(T0 + at, a=1, b=0), T0 + at))
+            assert plan.scale == {"main": 1}
+            assert drains.victims == ["b"]
+
+    def test_one_that_is_gone_is_forgotten(self) -> None:
+        drains = Drains()
+        drains.see(1, seen(busy(a=1, b=0)))
+        drains.see(1, seen(busy(T0 + 10, a=1, b=0), T0 + 10))
+        plan = drains.see(1, seen(busy(T0 + 20, a=1), T0 + 20))
+        assert plan == DrainPlan(scale={"main": 1})
+        assert msgspec.json.encode(drains.memory) == b"{}"
+
+    def test_one_that_was_spared_is_let_off(self) -> None:
+        drains = Drains()
+        drains.see(1, seen(busy(a=1, b=0)))
+        drains.see(1, seen(busy(T0 + 10, a=1, b=0), T0 + 10))
+        plan = drains.see(1, seen(busy(T0 + 20, a=1, b=0), T0 + 20, desired=1))
+        assert plan.draining == ("b",)
+        at = T0 + 11 + SPARED_S
+        assert not drains.see(1, seen(busy(at, b=0), at, desired=1)).draining
+
+
+class TestSecondThoughts:
+    """What changes on the way."""
+
+    def test_a_wanted_scale_up_cancels_drains(self) -> None:
+        drains = Drains()
+        drains.see(1, seen(busy(a=1, b=2, c=9)))
+        plan = drains.see(4, seen(busy(T0 + 10, a=1, b=2, c=9), T0 + 10))
+        assert plan == DrainPlan(scale={"main": 4})
+        assert drains.said[-2:] == [ReasonCode.DRAIN_CANCELLED] * 2
+
+    def test_as_many_as_are_wanted_again_are_let_off_the_emptiest_goes_on(self) -> None:
+        drains = Drains()
+        drains.see(1, seen(busy(a=1, b=2, c=9)))
+        drains.see(1, seen(busy(T0 + 10, a=1, b=0, c=9), T0 + 10))
+        plan = drains.see(2, seen(busy(T0 + 12, a=1, b=0, c=9), T0 + 12))
+        assert plan.draining == ("b",)
+        assert plan.scale == {"main": 2}
+
+    def test_where_it_is_on_its_way_to_is_known(self) -> None:
+        drains = Drains()
+        drains.see(1, seen(busy(a=1, b=2, c=9)))
+        assert drains.memory.goal("main", 3) == 1
+        assert drains.memory.goal("other", 3) == 3
+
+    def test_a_victim_that_somebody_else_ends_is_the_one_that_goes(self) -> None:
+        drains = Drains()
+        drains.see(2, seen(busy(a=1, b=2, c=9)))
+        plan = drains.see(2, seen(busy(T0 + 10, b=2, c=9), T0 + 10, desired=3))
+        assert plan == DrainPlan(scale={"main": 2})
+
+    def test_so_does_the_replacement_that_was_made_for_it(self) -> None:
+        drains = Drains()
+        drains.see(2, seen(busy(a=1, b=2, c=9)))
+        plan = drains.see(2, seen(busy(T0 + 10, b=2, c=9), T0 + 10, pending=["d"]))
+        assert plan == DrainPlan(scale={"main": 2})
+
+    def test_one_that_terminates_is_no_victim(self) -> None:
+        fleet = busy(a=1, b=2, c=9)
+        plan = Drains().see(1, seen(fleet, desired=2, ending=["a"]))
+        assert plan.draining == ("b",)
+
+    def test_a_pool_that_cannot_be_read_keeps_its_drains(self) -> None:
+        drains = Drains()
+        first = seen(busy(a=1, b=2))
+        drains.see(1, first)
+        broken = {"main": msgspec.structs.replace(first.pools["main"], error="forbidden")}
+        plan = drains.see(1, msgspec.structs.replace(first, pools=broken))
+        assert plan.scale == {}
+        assert plan.draining == ("a",)
+
+
+class TestLimits:
+    """Disruption budgets, and the last one."""
+
+    def test_not_more_than_the_budget_allows_at_once(self) -> None:
+        drains = Drains()
+        plan = drains.see(1, seen(busy(a=1, b=2, c=3)), allowed_disruptions=1)
+        assert plan.draining == ("a",)
+        assert drains.said == [ReasonCode.DRAIN_LIMITED, ReasonCode.DRAINING]
+
+    def test_a_released_one_counts_until_it_is_gone(self) -> None:
+        drains = Drains()
+        drains.see(1, seen(busy(a=1, b=2, c=3)), allowed_disruptions=1)
+        drains.see(1, seen(busy(T0 + 9, a=0, b=2, c=3), T0 + 9), allowed_disruptions=1)
+        still = seen(busy(T0 + 19, a=0, b=2, c=3), T0 + 19, desired=2)
+        assert drains.see(1, still, allowed_disruptions=1).draining == ("a",)
+        gone = seen(busy(T0 + 29, b=2, c=3), T0 + 29)
+        assert drains.see(1, gone, allowed_disruptions=1).draining == ("b",)
+
+    def test_where_none_is_allowed_nobody_drains_and_the_unready_go(self) -> None:
+        fleet = seen(busy(a=1, b=2), pending=["c", "d"])
+        plan = Drains().see(1, fleet, allowed_disruptions=0)
+        assert plan == DrainPlan(scale={"main": 2})
+
+    def test_the_last_that_is_ready_stays_while_one_is_wanted(self) -> None:
+        drains = Drains()
+        drains.see(1, seen(busy(a=1, b=2)))
+        plan = drains.see(1, seen([load("a", T0 + 9, in_flight=0)], T0 + 9, pending=["b"]))
+        assert plan == DrainPlan(scale={"main": 1})
+
+    def test_all_go_where_none_is_wanted(self) -> None:
+        drains = Drains()
+        assert drains.see(0, seen(busy(a=0, b=0))).draining == ("a", "b")
+        assert drains.see(0, seen(busy(T0 + 9, a=0, b=0), T0 + 9)).scale == {"main": 0}
+
+
+def test_names_of_endpoints_and_pods() -> None:
+    names = ["engine-0", "engine-0:8001", "team/engine-0", "team/engine-0:8001"]
+    assert {pod_of(EndpointId(name)) for name in names} == {"engine-0"}
+    assert pod_of(EndpointId("http://10.0.0.1:8000")) == "http://10.0.0.1:8000"
+    assert ordinal_of("engine-12") == 12
+    assert ordinal_of("engine-7d9f-x2x4z") == -1
+
+
+class Pod:
+    """A pod of the cluster below."""
+
+    def __init__(self, name: str, born: float, cold_s: float) -> None:
+        self.name = name
+        self.born = born
+        self.ready_at = born + cold_s
+        self.in_flight = 0
+        self.cost = 0
+        self.ends_at: float | None = None
+
+
+class Cluster:
+    """A ReplicaSet as Kubernetes keeps one: who is taken first, and how."""
+
+    def __init__(self, replicas: int) -> None:
+        self.now = float(T0)
+        self.scale = replicas
+        self.pods: list[Pod] = []
+        self.born = 0
+        self.lost_work = 0
+        self.reconcile(cold_s=0.0)
+
+    def reconcile(self, cold_s: float = 60.0) -> None:
+        """As many pods as are asked for."""
+        live = [pod for pod in self.pods if pod.ends_at is None]
+        for _ in range(self.scale - len(live)):
+            self.born += 1
+            self.pods.append(Pod(f"e{self.born:03}", self.now, cold_s))
+        surplus = max(0, len(live) - self.scale)
+        live.sort(key=lambda pod: (pod.ready_at <= self.now, pod.cost, -pod.born, pod.name))
+        for pod in live[:surplus]:
+            pod.ends_at = self.now + 30.0
+
+    def evict(self, number: int) -> None:
+        """Somebody else ends a pod."""
+        live = [pod for pod in self.pods if pod.ends_at is None]
+        if live:
+            live[number % len(live)].ends_at = self.now + 30.0
+
+    def pass_(self, seconds: float) -> None:
+        """Time goes by."""
+        self.now += seconds
+        self.pods = [pod for pod in self.pods if pod.ends_at is None or pod.ends_at > self.now]
+        self.reconcile()
+
+    def observe(self, keys: tuple[KeyMass, ...] = ()) -> Observation:
+        """What the operator sees: pods that terminate are nobody's endpoints."""
+        live = [pod for pod in self.pods if pod.ends_at is None]
+        loads = [
+            load(
+                pod.name,
+                self.now,
+                ready=pod.ready_at <= self.now,
+                age_s=self.now - pod.born,
+                in_flight=pod.in_flight,
+            )
+            for pod in live
+        ]
+        waiting = [pod.name for pod in live if pod.ready_at > self.now]
+        return seen(loads, self.now, desired=self.scale, pending=waiting, keys=keys)
+
+    def do(self, plan: DrainPlan) -> None:
+        """As the operator would: costs, then scales."""
+        for pod in self.pods:
+            pod.cost = plan.costs.get(pod.name, 0)
+        if plan.scale.get("main", self.scale) != self.scale:
+            self.scale = plan.scale["main"]
+
+
+class Turn(NamedTuple):
+    """What happens between two ticks."""
+
+    wanted: int
+    seconds: float
+    work: tuple[int, ...]
+    evict: int | None
+
+
+turns = st.lists(
+    st.builds(
+        Turn,
+        wanted=st.integers(0, 6),
+        seconds=st.sampled_from([5.0, 15.0, 40.0, 120.0]),
+        work=st.tuples(*[st.integers(0, 3)] * 3),
+        evict=st.none() | st.integers(0, 5),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+@given(st.integers(1, 6), turns, st.none() | st.integers(0, 2))
+@settings(max_examples=70, deadline=None)
+def test_whatever_happens_drains_end_and_never_take_the_last_or_too_many(
+    replicas: int, history: list[Turn], allowed: int | None
+) -> None:
+    cluster, drains = Cluster(replicas), Drains()
+    for turn in history:
+        for place, pod in enumerate(cluster.pods):
+            pod.in_flight = turn.work[place % 3]
+        if turn.evict is not None:
+            cluster.evict(turn.evict)
+        cluster.pass_(turn.seconds)
+        observation = cluster.observe()
+        wanted = turn.wanted
+        plan = drains.see(wanted, observation, allowed_disruptions=allowed)
+        ready = {e.id for e in observation.endpoints if e.ready}
+        active = [v for v in drains.memory.victims if v.released_at is None]
+        assert plan.scale["main"] >= min(wanted, cluster.scale)
+        assert plan.scale["main"] <= max(wanted, cluster.scale)
+        assert all(cluster.now - v.since < SPEC.deadline_s or v.empty_at for v in active)
+        assert all(v.empty_at is None or cluster.now - v.empty_at <= 0 for v in active)
+        assert wanted == 0 or not ready or ready - set(plan.draining) or not active
+        assert allowed is None or len(active) <= allowed
+        assert drains.memory.goal("main", cluster.scale) >= min(wanted, cluster.scale)
+        wire = msgspec.json.decode(msgspec.json.encode(drains.memory), type=DrainMemory)
+        assert wire == drains.memory
+        cluster.do(plan)
+
+
+@given(st.integers(1, 6), st.integers(0, 6), st.lists(st.integers(0, 3), min_size=6, max_size=6))
+@settings(max_examples=40, deadline=None)
+def test_what_is_wanted_is_reached_the_victims_are_taken_and_nothing_else_changes(
+    replicas: int, wanted: int, work: list[int]
+) -> None:
+    cluster, drains = Cluster(replicas), Drains()
+    chosen: set[str] = set()
+    for _ in range(60):
+        cluster.pass_(10.0)
+        for pod, number in zip(cluster.pods, work, strict=False):
+            pod.in_flight = number
+        plan = drains.see(wanted, cluster.observe())
+        chosen |= set(plan.draining)
+        cluster.do(plan)
+    assert cluster.scale == wanted
+    assert not drains.memory.victims
+    assert len(chosen) == max(0, replicas - wanted)
+    left = {pod.name for pod in cluster.pods}
+    assert not left & chosen
+    assert len(left) == wanted

@@ -1,0 +1,159 @@
+"""What is to be written, and what is already so: pure.
+
+A fleet's orders are compared with what the cluster has; only what differs becomes a request. So a
+tick that has been carried out is not carried out twice, a new leader writes nothing that its
+predecessor has written, and a fleet at rest is not written at all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+from cardan.overlay import ModelOverlay, RoutingOverlay
+from cardan.scaling.drain import OUR_COSTS
+from cardan_kube.writing import Collection, apply, delete, merge, scale
+
+from cardan_controller.cluster.pods import DELETION_COST
+from cardan_controller.crds.definitions import API_VERSION, FLEET, GROUP, OVERLAY, VERSION
+from cardan_controller.crds.documents import status_document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from cardan_kube.api import Request
+
+    from cardan_controller.cluster.pods import PodFacts
+    from cardan_controller.crds.status import FleetStatus
+
+MANAGER: Final = "cardan-controller"
+FLEET_LABEL: Final = f"{GROUP}/fleet"
+FLEET_NAMESPACE_LABEL: Final = f"{GROUP}/fleet-namespace"
+
+
+class Scaling(NamedTuple):
+    """A target's `/scale`: its path, what it asks for, the version that was looked at."""
+
+    path: str
+    replicas: int
+    version: str
+
+
+class Write(NamedTuple):
+    """A request and what it is, for the log and the metrics."""
+
+    what: str
+    request: Request
+
+
+class Home(NamedTuple):
+    """A fleet's own name, and where its gateways are."""
+
+    namespace: str
+    name: str
+    uid: str
+    gateways: str
+
+
+def scales(wanted: Mapping[str, int], targets: Mapping[str, Scaling]) -> Iterator[Write]:
+    """The targets that are to ask for another number of replicas, by pool."""
+    for pool, replicas in sorted(wanted.items()):
+        target = targets.get(pool)
+        if target is not None and target.replicas != replicas:
+            request = scale(target.path, replicas, MANAGER, version=target.version)
+            yield Write("scale", request)
+
+
+def costs(wanted: Mapping[str, int], pods: Sequence[PodFacts]) -> Iterator[Write]:
+    """Deletion costs that are to be set, and those of ours that nobody needs any more."""
+    for pod in pods:
+        cost = wanted.get(pod.name)
+        leftover = cost is None and pod.deletion_cost in OUR_COSTS
+        if not pod.leaving and (leftover or (cost is not None and cost != pod.deletion_cost)):
+            value = None if cost is None else str(cost)
+            patch = {"metadata": {"annotations": {DELETION_COST: value}}}
+            yield Write(
+                "deletion-cost", merge(_pods(pod.namespace).object(pod.name), patch, MANAGER)
+            )
+
+
+def restarts(names: Sequence[str], pods: Sequence[PodFacts]) -> Iterator[Write]:
+    """Pods that are to be deleted, and no successors of their names."""
+    by_name = {pod.name: pod for pod in pods}
+    for name in names:
+        pod = by_name.get(name)
+        if pod is not None and not pod.leaving:
+            path = _pods(pod.namespace).object(name)
+            yield Write("restart", delete(path, uid=pod.uid))
+
+
+def overlays(
+    home: Home, model: str, wanted: ModelOverlay, present: RoutingOverlay | None
+) -> Iterator[Write]:
+    """The fleet's overlay, if gateways are to be told anything else than they are now."""
+    known = present or RoutingOverlay()
+    if known.models == ({} if wanted == ModelOverlay() else {model: wanted}):
+        return
+    path = _overlays(home).object(overlay_name(home))
+    if wanted == ModelOverlay():
+        yield Write("overlay", delete(path))
+        return
+    spec = RoutingOverlay(generation=known.generation + 1, models={model: wanted})
+    manifest: dict[str, Any] = {
+        "apiVersion": API_VERSION,
+        "kind": OVERLAY.kind,
+        "metadata": {
+            "name": overlay_name(home),
+            "namespace": home.gateways,
+            "labels": {
+                "app.kubernetes.io/managed-by": MANAGER,
+                FLEET_LABEL: home.name,
+                FLEET_NAMESPACE_LABEL: home.namespace,
+            },
+        },
+        "spec": msgspec.to_builtins(spec),
+    }
+    if home.gateways == home.namespace:  # an owner is of the same namespace
+        manifest["metadata"]["ownerReferences"] = [_owner(home)]
+    yield Write("overlay", apply(path, manifest, MANAGER, force=True))
+
+
+def forgotten(home: Home) -> Write:
+    """What is left to remove when a fleet is deleted."""
+    return Write("overlay", delete(_overlays(home).object(overlay_name(home))))
+
+
+def statuses(home: Home, status: FleetStatus) -> Write:
+    """The fleet's status, whole."""
+    path = Collection(GROUP, VERSION, FLEET.plural, home.namespace).object(home.name, "status")
+    manifest = {
+        "apiVersion": API_VERSION,
+        "kind": FLEET.kind,
+        "metadata": {"name": home.name, "namespace": home.namespace},
+        "status": status_document(status),
+    }
+    return Write("status", apply(path, manifest, MANAGER, force=True))
+
+
+def overlay_name(home: Home) -> str:
+    """Fleets of several namespaces may have gateways in one."""
+    return home.name if home.gateways == home.namespace else f"{home.namespace}.{home.name}"
+
+
+def _owner(home: Home) -> dict[str, object]:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": FLEET.kind,
+        "name": home.name,
+        "uid": home.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,  # with it, setting an owner takes rights on its finalizers
+    }
+
+
+def _overlays(home: Home) -> Collection:
+    return Collection(GROUP, VERSION, OVERLAY.plural, home.gateways)
+
+
+def _pods(namespace: str) -> Collection:
+    return Collection("", "v1", "pods", namespace)

@@ -14,32 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 import httptools
 
+from tests.fakes.message import Message
 from tests.fakes.waiting import DEADLINE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-class Reply:
+class Reply(Message):
     """One parsed answer."""
 
     def __init__(self) -> None:
+        super().__init__([], b"")
         self.status = 0
-        self.headers: list[tuple[str, str]] = []
-        self.body = b""
         self.complete = False
         self.keep_alive = False
-
-    def header(self, name: str) -> str | None:
-        """A header's value; fails if it came twice."""
-        values = [value for key, value in self.headers if key == name]
-        assert len(values) <= 1, (name, values)
-        return values[0] if values else None
-
-    @property
-    def json(self) -> Any:
-        """The body, parsed."""
-        return json.loads(self.body)
 
     @property
     def events(self) -> list[Any]:

@@ -14,8 +14,9 @@ import json
 import socket
 import struct
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tests.fakes.message import Message
 from tests.fakes.ports import hold_port, number_of
 
 if TYPE_CHECKING:
@@ -35,25 +36,13 @@ Step = bytes | asyncio.Event | Do
 CLOSE, RESET, HANG = Do.CLOSE, Do.RESET, Do.HANG
 
 
-class Seen:
+class Seen(Message):
     """A request as the engine got it; `left` is set when its connection is gone."""
 
     def __init__(self, line: str, headers: list[tuple[str, str]], body: bytes) -> None:
+        super().__init__(headers, body)
         self.line = line
-        self.headers = headers
-        self.body = body
         self.left = asyncio.Event()
-
-    def header(self, name: str) -> str | None:
-        """A header's value; fails if it came twice."""
-        values = [value for key, value in self.headers if key == name]
-        assert len(values) <= 1, (name, values)
-        return values[0] if values else None
-
-    @property
-    def json(self) -> Any:
-        """The body, parsed."""
-        return json.loads(self.body)
 
 
 Script = Callable[[Seen], Iterable[Step]]

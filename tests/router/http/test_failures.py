@@ -33,6 +33,11 @@ from tests.fakes.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from cardan_router.record import FlightRecord
+
+    from tests.fakes.client import RawClient
+    from tests.fakes.engine import FakeEngine
+
 
 FULL = {"error": {"message": "The request queue is full.", "type": "x", "param": None, "code": 503}}
 DYING = "EngineCore encountered an issue. See stack trace (above) for the root cause."
@@ -70,16 +75,24 @@ REFUSALS = {
 }
 
 
+async def answered_elsewhere(
+    steps: list[Step], fleet: list[FakeEngine], served: Served, client: RawClient
+) -> FlightRecord:
+    """What is known of a request that met these steps first, and was then answered whole."""
+    await first_is(fleet, *steps)
+    await client.send(post(chat(stream=True)))
+    reply = await client.reply()
+    assert reply.status == 200
+    assert reply.events[-1] == "[DONE]"
+    (flight,) = served.journal.flights
+    assert flight.exchange.attempts == 2
+    return flight
+
+
 @pytest.mark.parametrize("steps", REFUSALS.values(), ids=REFUSALS.keys())
 async def test_a_refusal_goes_elsewhere_and_is_no_fault_of_the_endpoint(steps: list[Step]) -> None:
     async with engines(3) as fleet, serving(fleet) as served, connect(served.port) as client:
-        await first_is(fleet, *steps)
-        await client.send(post(chat(stream=True)))
-        reply = await client.reply()
-        assert reply.status == 200
-        assert reply.events[-1] == "[DONE]"
-        (flight,) = served.journal.flights
-        assert flight.exchange.attempts == 2
+        flight = await answered_elsewhere(steps, fleet, served, client)
         assert flight.exchange.outcome is Outcome.OK
         assert all(s.health.failures == 0 for s in served.gateway.fleet.endpoints.values())
 
@@ -111,13 +124,7 @@ BREAKS = {
 @pytest.mark.parametrize("steps", BREAKS.values(), ids=BREAKS.keys())
 async def test_a_break_before_the_first_byte_goes_elsewhere(steps: list[Step]) -> None:
     async with engines(3) as fleet, serving(fleet) as served, connect(served.port) as client:
-        await first_is(fleet, *steps)
-        await client.send(post(chat(stream=True)))
-        reply = await client.reply()
-        assert reply.status == 200
-        assert reply.events[-1] == "[DONE]"
-        (flight,) = served.journal.flights
-        assert flight.exchange.attempts == 2
+        await answered_elsewhere(steps, fleet, served, client)
 
 
 @pytest.mark.parametrize("steps", BREAKS.values(), ids=BREAKS.keys())

@@ -178,8 +178,16 @@ async def test_a_wrong_key_is_refused_before_its_body_is_read(tmp_path: Path) ->
         assert (reply.status, reply.header("connection")) == (401, "close")
 
 
-async def test_engines_get_their_own_key_and_never_the_clients() -> None:
-    config = UpstreamConfig(api_key="engine-key")
+@pytest.mark.parametrize(
+    ("config", "passed"),
+    [
+        (UpstreamConfig(api_key="engine-key"), "Bearer engine-key"),
+        (UpstreamConfig(pass_authorization=True), "Bearer client-key"),
+    ],
+)
+async def test_engines_get_their_own_key_and_the_clients_only_where_that_is_wanted(
+    config: UpstreamConfig, passed: str
+) -> None:
     async with (
         engines(1) as (engine,),
         serving([engine], upstream=config) as served,
@@ -187,19 +195,7 @@ async def test_engines_get_their_own_key_and_never_the_clients() -> None:
     ):
         await client.send(post(chat(), headers=("authorization: Bearer client-key",)))
         await client.reply()
-        assert engine.requests[0].header("authorization") == "Bearer engine-key"
-
-
-async def test_authorization_is_passed_on_where_that_is_wanted() -> None:
-    config = UpstreamConfig(pass_authorization=True)
-    async with (
-        engines(1) as (engine,),
-        serving([engine], upstream=config) as served,
-        connect(served.port) as client,
-    ):
-        await client.send(post(chat(), headers=("authorization: Bearer client-key",)))
-        await client.reply()
-        assert engine.requests[0].header("authorization") == "Bearer client-key"
+        assert engine.requests[0].header("authorization") == passed
 
 
 async def test_promises_and_deadlines_are_read_and_wrong_ones_told() -> None:

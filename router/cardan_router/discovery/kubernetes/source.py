@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from cardan_kube.link import Link
 from cardan_kube.watcher import Resource, Watcher
@@ -80,15 +80,10 @@ class Source(Protocol):
         """Why nothing that can be asked is found; empty if something is, or no list has come."""
 
 
-class PodsSource:
-    """The pods of a selector."""
+class _OneWatch(Generic[T]):
+    """A source that watches one list."""
 
-    def __init__(self, config: PodsConfig, around: Surroundings) -> None:
-        self._report = around.report
-        self._pods = _PodList(config.ports, with_namespace=config.namespace == ALL_NAMESPACES)
-        what = f"pods with {config.selector} in {_where(around.namespace)}"
-        resource = pods_resource(around.namespace, config.selector)
-        self._watcher = around.watcher(what, resource, self._tell)
+    _watcher: Watcher[T]
 
     async def run(self) -> None:
         """See `Source`."""
@@ -99,6 +94,17 @@ class PodsSource:
         """See `Source`."""
         return [self._watcher.link]
 
+
+class PodsSource(_OneWatch[PodFacts]):
+    """The pods of a selector."""
+
+    def __init__(self, config: PodsConfig, around: Surroundings) -> None:
+        self._report = around.report
+        self._pods = _PodList(config.ports, with_namespace=config.namespace == ALL_NAMESPACES)
+        what = f"pods with {config.selector} in {_where(around.namespace)}"
+        resource = pods_resource(around.namespace, config.selector)
+        self._watcher = around.watcher(what, resource, self._tell)
+
     def missing(self) -> str:
         """See `Source`."""
         return self._pods.missing(self._watcher)
@@ -107,7 +113,7 @@ class PodsSource:
         self._report(self._pods.sightings(self._watcher))
 
 
-class ServiceSource:
+class ServiceSource(_OneWatch[SliceFacts]):
     """The slices of a Service."""
 
     def __init__(self, config: ServiceConfig, around: Surroundings) -> None:
@@ -121,15 +127,6 @@ class ServiceSource:
         )
         what = f"Service {around.namespace}/{config.name}"
         self._watcher = around.watcher(what, resource, self._tell)
-
-    async def run(self) -> None:
-        """See `Source`."""
-        await self._watcher.run()
-
-    @property
-    def links(self) -> list[Link]:
-        """See `Source`."""
-        return [self._watcher.link]
 
     def missing(self) -> str:
         """See `Source`."""

@@ -4,8 +4,8 @@ One process holds a whole gateway (`cardan_router.app.App` at its defaults, noth
 task running). Between the two transports that a request meets there is only this file: a client's
 bytes go into an `HttpConnection`, and what is written to an engine is answered at once with the
 mock's bytes. So a figure is what our code costs, warm: no kernel, no event loop, no cold caches. It
-wanders by a few per cent where whole gateways wander by a third, so it is the one to compare two
-versions of a line by.
+is CPU time, and wanders by some per cent (neighbours cool the caches) where whole gateways wander
+by a third: so it is the one to compare two versions of a line by, by the best of several runs.
 
 64 clients ask in turn, then 64 engines answer, as a saturated loop would find them. What is counted
 later (`RequestRecorder.settle`) and the access log, which goes to /dev/null, are within the figure.
@@ -126,7 +126,7 @@ class Rig:
 
     def round(self, requests: Sequence[bytes]) -> float:
         """One request of each client, all answered; µs for each of them."""
-        before = time.perf_counter_ns()
+        before = time.thread_time_ns()
         for client, request in zip(self._clients, requests, strict=True):
             client.data_received(request)
         for connection in self._asked:
@@ -134,7 +134,7 @@ class Rig:
         self._asked.clear()
         self.app.recorder.settle()
         self.app.access_log.flush()
-        return (time.perf_counter_ns() - before) / 1000 / len(requests)
+        return (time.thread_time_ns() - before) / 1000 / len(requests)
 
     def check(self, rounds: int) -> None:
         """Every request was answered whole; else the figure means nothing."""

@@ -192,7 +192,11 @@ _REJECT = {
 
 
 class Exchange:
-    """One request from arrival to its one outcome."""
+    """One request from arrival to its one outcome.
+
+    What happened on the way stays on it for whoever records it: `retried` are the failures after
+    which it was sent elsewhere, `rejected` is why the gateway answered it itself.
+    """
 
     __slots__ = (
         "_full",
@@ -207,7 +211,9 @@ class Exchange:
         "lease",
         "outcome",
         "queued_until",
+        "rejected",
         "request",
+        "retried",
         "state",
     )
 
@@ -223,19 +229,22 @@ class Exchange:
         self.breaks = 0
         self.first_byte_at: Monotonic | None = None
         self.queued_until: Monotonic | None = None
-        self._visited: list[EndpointId] = []
-        self._full: set[EndpointId] = set()
+        self.rejected: RejectReason | None = None
+        # Nearly no request fails anywhere, so these are made when one does.
+        self.retried: tuple[Failure, ...] = ()
+        self._visited: tuple[EndpointId, ...] = ()
+        self._full: frozenset[EndpointId] = frozenset()
         self._stale_at: EndpointState | None = None
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request.request_id} {self.state.value} attempts={self.attempts}>"
 
     @property
-    def spoiled(self) -> list[EndpointId]:
+    def spoiled(self) -> tuple[EndpointId, ...]:
         """Where this request failed, other than for lack of room: not to be tried again."""
         if not self._visited:
-            return self._visited
-        return [id_ for id_ in self._visited if id_ not in self._full]
+            return ()
+        return tuple(id_ for id_ in self._visited if id_ not in self._full)
 
     def arrive(self, now: Monotonic) -> Action:
         """The request is complete: find it a place, let it wait, or turn it away."""
@@ -281,11 +290,11 @@ class Exchange:
         self._scheduler.endpoint_failed(endpoint, failure, now)
         self.lease = None
         lease.close(_OUTCOME[failure], now)
-        self._visited.append(endpoint.id)
+        self._visited += (endpoint.id,)
         if failure is Failure.REFUSED:
-            self._full.add(endpoint.id)
+            self._full |= {endpoint.id}
         else:
-            self._full.discard(endpoint.id)
+            self._full -= {endpoint.id}
         self.breaks += self._breaks_of(failure, endpoint)
         self._stale_at = None
         if self._may_retry(failure, now):
@@ -336,6 +345,8 @@ class Exchange:
     def _dispatch(self, decision: Decision, now: Monotonic, *, fresh: bool = False) -> Forward:
         self.decision = decision
         self.lease = self._scheduler.open(self.request, decision, now)
+        if self.failure is not None:
+            self.retried += (self.failure,)
         self.attempts += 1
         self.state = State.DISPATCHED
         return Forward(self.lease, fresh=fresh)
@@ -370,6 +381,8 @@ class Exchange:
         return failure is not Failure.REFUSED or self._scheduler.budget.withdraw(now)
 
     def _reject(self, reject: Reject, now: Monotonic) -> Reject:
+        if self.state is not State.DONE:
+            self.rejected = reject.reason
         self._close(reject.outcome, now)
         return reject
 

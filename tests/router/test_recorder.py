@@ -92,9 +92,17 @@ class Bench:
                 exchange.client_left(Monotonic(4.0))
             else:
                 exchange.deadline(Monotonic(4.0))
+        self.record(exchange, usage, dispatched=dispatched)
+        if settled:
+            self.recorder.settle()
+
+    def record(
+        self, exchange: Exchange, usage: Usage | None = None, *, dispatched: bool = True
+    ) -> None:
+        """Tell the recorder of a request that is over."""
         flight = SimpleNamespace(
             exchange=exchange,
-            call=SimpleNamespace(view=view),
+            call=SimpleNamespace(view=exchange.request),
             arrived_at=0.5,
             dispatched_at=1.0 if dispatched else None,
             ended_at=4.0,
@@ -104,8 +112,6 @@ class Bench:
             bytes_out=10,
         )
         self.recorder.flight_ended(cast("Flight", flight))
-        if settled:
-            self.recorder.settle()
 
     def series(self, spec: Spec) -> dict[tuple[str, ...], float]:
         self.recorder.flush()
@@ -195,6 +201,9 @@ def test_a_retry_that_had_to_wait_is_counted_under_its_own_failure(bench: Bench)
     two.failed(Failure.TIMEOUT, now)  # it goes where the first one was
     one.wake(now)
     assert (one.attempts, two.attempts) == (2, 2)
+    for exchange in (one, two):
+        exchange.client_left(now)
+        bench.record(exchange)
     assert bench.happened(metrics.RETRIES) == {("timeout",): 1, ("reset",): 1}
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cardan.decision import Reason
 from cardan.ledger import Outcome
+from cardan.lifecycle import Failure, RejectReason
 from cardan.request import Api
 
 from cardan_router.telemetry import metrics
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from cardan.decision import Decision
     from cardan.fleet import EndpointState, Fleet
+    from cardan.lifecycle import Exchange
     from cardan.request import RequestView
 
     from cardan_router.access_log import AccessLog
@@ -47,6 +49,12 @@ BATCH = 32
 # An error is quick to write: its first byte is no first token.
 _ERRORS = frozenset({Outcome.CLIENT_ERROR, Outcome.ENGINE_ERROR})
 _UNSERVED = frozenset(UNSERVED)
+# Why a request is shed; what a gateway turns away while it stops has the outcome, but no such why.
+SHED_BECAUSE: Final = (
+    RejectReason.NO_ENDPOINT,
+    RejectReason.QUEUE_FULL,
+    RejectReason.QUEUE_TIMEOUT,
+)
 
 
 # An enum's `.value` is a Python property; on this path a dictionary is six times as fast.
@@ -256,6 +264,12 @@ class RequestRecorder:
         self._tallies: dict[str, _Tally] = {}
         self._reasons: dict[Reason, int] = dict.fromkeys(Reason, 0)
         self._rejects = registry.counter(metrics.REJECTS)
+        self._shed = registry.counter(metrics.SHED)
+        self._retries = registry.counter(metrics.RETRIES)
+        for failure in Failure:  # all at zero from the start, as those of a bundle
+            self._retries.add((failure.value,), 0)
+        for reason in SHED_BECAUSE:
+            self._shed.add((reason.value,), 0)
         self._decision_time = registry.histogram(metrics.DECISION_TIME).cell(())
         self._gaps = registry.histogram(metrics.INTER_TOKEN).cell(())
 
@@ -327,6 +341,8 @@ class RequestRecorder:
         decision = exchange.decision
         if decision is not None:
             self._dispatched(flight, decision, bundle, outcome)
+        if exchange.retried or exchange.rejected is not None:
+            self._went_wrong(exchange)
         ended_at = flight.ended_at
         if ended_at is not None:
             bundle.duration.observe(ended_at - flight.arrived_at)
@@ -336,6 +352,13 @@ class RequestRecorder:
             outcome is not Outcome.OK or self.sample >= 1.0 or self._rng.random() < self.sample
         ):
             self.access_log.write(landed.entry())
+
+    def _went_wrong(self, exchange: Exchange) -> None:
+        """The failures after which it was tried elsewhere, and why it was shed."""
+        for failure in exchange.retried:
+            self._retries.add((failure.value,))
+        if exchange.rejected in SHED_BECAUSE:
+            self._shed.add((exchange.rejected.value,))
 
     def _bundle(self, view: RequestView) -> _Bundle:
         """The series of a request's kind; those of models nobody serves share one."""

@@ -1,0 +1,182 @@
+"""The cluster as watches keep it: pods, workloads, autoscalers, disruption budgets, overlays.
+
+One list and watch a kind and namespace (or one over all namespaces), each kept by its own
+connection. Nothing is acted on before each of them has been listed whole: half a cluster looks like
+a fleet without pods.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+
+import msgspec
+from cardan.overlay import RoutingOverlay
+from cardan_kube.api import KubernetesApi
+from cardan_kube.link import Link
+from cardan_kube.watcher import Resource, Watcher
+from cardan_kube.writing import Collection
+
+from cardan_controller.cluster.others import read_autoscaler, read_budget
+from cardan_controller.cluster.pods import read_pod
+from cardan_controller.cluster.targets import TargetRef, read_workload
+from cardan_controller.crds.definitions import GROUP, OVERLAY, VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from random import Random
+
+    from cardan_kube.link import Meter
+
+    from cardan_controller.cluster.others import Autoscaler, DisruptionBudget
+    from cardan_controller.cluster.pods import PodFacts
+    from cardan_controller.cluster.targets import TargetFacts
+
+T = TypeVar("T")
+
+AGENT: Final = "cardan-controller"
+
+
+class _OverlayObject(msgspec.Struct):
+    spec: RoutingOverlay
+
+
+_decode_overlay = msgspec.json.Decoder(_OverlayObject).decode
+
+
+def read_overlay(raw: msgspec.Raw) -> RoutingOverlay:
+    """What a RoutingOverlay tells gateways."""
+    return _decode_overlay(raw).spec
+
+
+class Kind(NamedTuple, Generic[T]):
+    """A kind that is watched, and what is read of each object."""
+
+    collection: Collection
+    read: Callable[[msgspec.Raw], T | None]
+    if_unknown: str = ""
+
+
+PODS: Final = Kind(Collection("", "v1", "pods"), read_pod)
+DEPLOYMENTS: Final = Kind(Collection("apps", "v1", "deployments"), read_workload)
+STATEFUL_SETS: Final = Kind(Collection("apps", "v1", "statefulsets"), read_workload)
+AUTOSCALERS: Final = Kind(
+    Collection("autoscaling", "v2", "horizontalpodautoscalers"), read_autoscaler
+)
+BUDGETS: Final = Kind(Collection("policy", "v1", "poddisruptionbudgets"), read_budget)
+OVERLAYS: Final = Kind(
+    Collection(GROUP, VERSION, OVERLAY.plural),
+    read_overlay,
+    "the chart installs the definition with crds.install",
+)
+
+
+class Watched(Generic[T]):
+    """One kind, in some namespaces or in all."""
+
+    def __init__(
+        self,
+        kind: Kind[T],
+        namespaces: Sequence[str],
+        api: Callable[[], KubernetesApi],
+        meter: Meter,
+        rng: Random,
+    ) -> None:
+        self._watchers = [
+            Watcher(
+                api(),
+                Resource(
+                    kind.collection._replace(namespace=namespace).path,
+                    {},
+                    kind.read,
+                    kind.if_unknown,
+                ),
+                Link(f"{kind.collection.plural} of {namespace or 'all namespaces'}", meter),
+                lambda: None,  # ticks look; nobody is told
+                rng,
+            )
+            for namespace in (namespaces or ("",))
+        ]
+
+    def run(self) -> Iterator[Coroutine[None, None, None]]:
+        """What has to run for it."""
+        return (watcher.run() for watcher in self._watchers)
+
+    @property
+    def synced(self) -> bool:
+        """Has everything been listed once?"""
+        return all(watcher.reflector.synced for watcher in self._watchers)
+
+    @property
+    def trouble(self) -> str:
+        """Why it may be old; empty while the API answers."""
+        return next((w.link.trouble for w in self._watchers if w.link.trouble), "")
+
+    def items(self) -> Iterator[tuple[str, T]]:
+        """All that could be read, by `namespace/name`."""
+        for watcher in self._watchers:
+            for key, value in watcher.reflector.objects.items():
+                if value is not None:
+                    yield key, value
+
+    def get(self, key: str) -> T | None:
+        """One of them."""
+        for watcher in self._watchers:
+            value = watcher.reflector.objects.get(key)
+            if value is not None:
+                return value
+        return None
+
+
+class ClusterView:
+    """Everything that is watched."""
+
+    def __init__(
+        self, kubeconfig: str, namespaces: Sequence[str], meter: Meter, rng: Random
+    ) -> None:
+        def api() -> KubernetesApi:
+            return KubernetesApi(kubeconfig, AGENT)
+
+        def watch(kind: Kind[T]) -> Watched[T]:
+            return Watched(kind, namespaces, api, meter, rng)
+
+        self.pods: Watched[PodFacts] = watch(PODS)
+        self.deployments: Watched[TargetFacts] = watch(DEPLOYMENTS)
+        self.stateful_sets: Watched[TargetFacts] = watch(STATEFUL_SETS)
+        self.autoscalers: Watched[Autoscaler] = watch(AUTOSCALERS)
+        self.budgets: Watched[DisruptionBudget] = watch(BUDGETS)
+        self.overlays: Watched[RoutingOverlay] = watch(OVERLAYS)
+
+    @property
+    def _all(self) -> tuple[Watched[object], ...]:
+        return (
+            self.pods,  # type: ignore[return-value]  # a view of many types
+            self.deployments,
+            self.stateful_sets,
+            self.autoscalers,
+            self.budgets,
+            self.overlays,
+        )
+
+    @property
+    def synced(self) -> bool:
+        """Has everything been listed once?"""
+        return all(watched.synced for watched in self._all)
+
+    @property
+    def trouble(self) -> str:
+        """Why it may be old; empty while the API answers."""
+        return next((watched.trouble for watched in self._all if watched.trouble), "")
+
+    def run(self) -> Iterator[Coroutine[None, None, None]]:
+        """What has to run for it."""
+        for watched in self._all:
+            yield from watched.run()
+
+    def workload(self, ref: TargetRef) -> TargetFacts | None:
+        """A target that is watched; None for other kinds, and for one that is not there."""
+        key = f"{ref.namespace}/{ref.name}"
+        if ref.api_version.rpartition("/")[0] != "apps":
+            return None
+        if ref.kind == "Deployment":
+            return self.deployments.get(key)
+        return self.stateful_sets.get(key) if ref.kind == "StatefulSet" else None

@@ -1,0 +1,128 @@
+"""The operator's own metrics. `docs/reference/metrics.md` tells them beside the gateway's.
+
+Labels are bounded by what exists: fleets and pools that are gone lose their series.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cardan_controller.crds.status import FleetStatus
+
+# From one fleet on a fast server to five hundred on a slow one.
+TICK_BUCKETS_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_FLEET: Final = ("namespace", "fleet")
+_POOL: Final = (*_FLEET, "pool")
+
+
+class Telemetry:
+    """All series of one operator process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        r = self.registry
+        self.leading = Gauge("cardan_controller_leading", "1 while this replica acts.", registry=r)
+        self.ticks = Counter(
+            "cardan_controller_ticks", "Ticks over all fleets, by result.", ("result",), registry=r
+        )
+        self.tick_seconds = Histogram(
+            "cardan_controller_tick_seconds",
+            "Time of a tick over all fleets.",
+            buckets=TICK_BUCKETS_S,
+            registry=r,
+        )
+        self.writes = Counter(
+            "cardan_controller_writes",
+            "Writes to the Kubernetes API, by what and by result (`ok`, or the API's reason).",
+            ("what", "result"),
+            registry=r,
+        )
+        self.failed_asks = Gauge(
+            "cardan_controller_failed_queries",
+            "Queries of the last tick that the source of metrics did not answer.",
+            registry=r,
+        )
+        self.events = Counter(
+            "cardan_controller_watch_events", "Events of watches, by type.", ("type",), registry=r
+        )
+        self.relists = Counter(
+            "cardan_controller_relists", "Whole lists asked for, by why.", ("reason",), registry=r
+        )
+        self.errors = Counter(
+            "cardan_controller_watch_errors", "What failed in watches.", ("reason",), registry=r
+        )
+        self.wakes = Counter("cardan_controller_wakes", "Fleets woken by a push.", registry=r)
+        self.replicas = Gauge(
+            "cardan_fleet_replicas",
+            "Replicas of a pool: `current` is what its scale asks for, `desired` what was decided,"
+            " `ready` those that are, `pending` those on the way, `draining` those that leave.",
+            (*_POOL, "which"),
+            registry=r,
+        )
+        self.conditions = Gauge(
+            "cardan_fleet_condition", "1 while a condition is True.", (*_FLEET, "type"), registry=r
+        )
+        self.moves = Gauge(
+            "cardan_fleet_moves", "Moves of hot prefixes in force.", _FLEET, registry=r
+        )
+        self.fresh = Gauge(
+            "cardan_fleet_input_fresh",
+            "1 while an input of decisions is known and young enough.",
+            (*_FLEET, "input"),
+            registry=r,
+        )
+        self.fleets = Gauge("cardan_controller_fleets", "Fleets that are looked after.", registry=r)
+
+    def told(self, namespace: str, fleet: str, status: FleetStatus) -> None:
+        """A fleet's series follow its status."""
+        for pool in status.pools:
+            counts = {
+                "current": pool.current,
+                "desired": pool.desired,
+                "ready": pool.ready,
+                "pending": pool.pending,
+                "draining": pool.draining,
+            }
+            for which, count in counts.items():
+                self.replicas.labels(namespace, fleet, pool.name, which).set(count)
+        for condition in status.conditions:
+            is_true = condition.status.value == "True"
+            self.conditions.labels(namespace, fleet, condition.type).set(is_true)
+        for told in status.metrics:
+            fresh = told.freshness.value == "fresh"
+            self.fresh.labels(namespace, fleet, told.input).set(fresh)
+        moves = len(status.hot_spots.moves) if status.hot_spots else 0
+        self.moves.labels(namespace, fleet).set(moves)
+
+    def gone(self, namespace: str, fleet: str) -> None:
+        """A fleet is deleted: nobody would ever drop its series else."""
+        labels = {"namespace": namespace, "fleet": fleet}
+        for family in (self.replicas, self.conditions, self.moves, self.fresh):
+            family.remove_by_labels(labels)
+
+
+class WatchMeter:
+    """What watches count and say."""
+
+    def __init__(self, telemetry: Telemetry, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.news = logging.getLogger(__name__)
+        self._telemetry = telemetry
+
+    def event(self, kind: str) -> None:
+        """An event of a watch, by its kind."""
+        self._telemetry.events.labels(kind).inc()
+
+    def relist(self, reason: str) -> None:
+        """A list begins, and why."""
+        self._telemetry.relists.labels(reason).inc()
+
+    def error(self, reason: str) -> None:
+        """Something failed."""
+        self._telemetry.errors.labels(reason).inc()

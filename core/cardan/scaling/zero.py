@@ -78,8 +78,9 @@ def call(memory: ZeroMemory, spec: ScalingSpec, observation: Observation, now: W
         if waiting:
             return Sleep(Call.WAKE, ScalingReason(ReasonCode.WAKE, waiting))
         return Sleep(Call.SLEEP, ScalingReason(ReasonCode.IDLE, "asleep: nobody asks"))
-    idle_s = spec.zero.idle_s
-    if idle_s is None or memory.quiet_since is None or now - memory.quiet_since < idle_s:
+    idle_s, since = spec.zero.idle_s, memory.quiet_since
+    blind = memory.blind_since is not None  # the clock may stand still, and does not strike then
+    if idle_s is None or since is None or blind or now - since < idle_s:
         return Sleep(Call.SERVE)
     words = f"nobody has asked for {idle_s:g} s, and nothing runs"
     return Sleep(Call.SLEEP, ScalingReason(ReasonCode.IDLE, words))

@@ -10,11 +10,13 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from benchmarks import native_tools, procfs
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 READY_S = 60.0  # the slowest peer asks its engines for a minute before it gives up
 STOP_S = 5.0  # then it is killed: its answer no longer matters
 POLL_S = 0.05
+EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")  # ip(7)
+CANDIDATE_PORTS = 8192  # enough to miss those of other runs
 PROBE = json.dumps(
     {"model": "mock-model", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
 ).encode()
@@ -41,11 +45,16 @@ def cores() -> tuple[int, int]:
 
 
 def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that is free, and below those that the kernel gives to whoever wants any.
+
+    A connection of somebody else's would take one of those before the gateway has started.
+    """
+    first = int(EPHEMERAL.read_text().split()[0])
+    while True:
+        port = random.randrange(first - CANDIDATE_PORTS, first)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Gateway:

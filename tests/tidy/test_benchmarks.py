@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -234,6 +235,13 @@ def test_cardan_is_started_with_its_defaults() -> None:
     command = cardan("cache-aware").command(Ports(8080, 8081, (9001, 9002)))
     wanted = "--endpoint http://127.0.0.1:9001 --endpoint http://127.0.0.1:9002 "
     assert " ".join(command[4:]) == wanted + "--listen 127.0.0.1:8080 --policy dualmap"
+
+
+def test_a_candidates_port_is_none_that_the_kernel_gives_to_whoever_wants_any() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        assert processes.free_port() < taken.getsockname()[1]
+    assert len({processes.free_port() for _ in range(20)}) > 10
 
 
 def test_a_candidate_that_does_not_start_is_named_with_its_last_words() -> None:

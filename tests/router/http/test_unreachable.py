@@ -28,7 +28,7 @@ async def test_a_dead_engine_costs_no_request() -> None:
 
 
 async def test_no_engine_at_all_is_told_and_waited_for() -> None:
-    admission = AdmissionConfig(max_wait_s=0.3)
+    admission = AdmissionConfig(max_wait_s=1.0)
     async with (
         engines(1) as (engine,),
         serving([engine], admission=admission) as served,

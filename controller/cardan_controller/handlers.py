@@ -1,7 +1,7 @@
 """What kopf calls: fleets come, change and go. Each handler is a line or two; `Fleets` remembers.
 
-kopf lists and watches the fleets, and keeps the finalizer, so that what a fleet leaves with gateways
-is removed before it is gone. Ticks are not kopf's: one goes over all fleets at once.
+kopf lists and watches the fleets, and keeps the finalizer, so that what a fleet leaves with
+gateways is removed before it is gone. Ticks are not kopf's: one goes over all fleets at once.
 """
 
 from __future__ import annotations

@@ -6,18 +6,12 @@ all sequences of events is in `tests/laws/test_lifecycle.py`.
 
 from __future__ import annotations
 
-import random
-from typing import TYPE_CHECKING
-
 import msgspec
 import pytest
 from cardan.endpoint import Endpoint
-from cardan.fleet import Fleet, FleetConfig
 from cardan.health import Verdict
-from cardan.instants import Monotonic
 from cardan.ledger import Outcome, Usage
 from cardan.lifecycle import (
-    Action,
     Exchange,
     Failure,
     Forward,
@@ -28,88 +22,21 @@ from cardan.lifecycle import (
     State,
     Wait,
 )
-from cardan.policies import LeastRequest
-from cardan.prompt import EMPTY
-from cardan.request import Api, RequestView
 from cardan.scheduler import AdmissionConfig, Scheduler
 
-if TYPE_CHECKING:
-    from cardan.endpoint import EndpointId
-    from cardan.fleet import EndpointState
+from tests.core.exchanges import (
+    T0,
+    after,
+    assert_at_rest,
+    exchange_of,
+    forwarded,
+    rejected,
+    request_of,
+    scheduler_of,
+    visit_until_done,
+)
 
-T0 = Monotonic(100.0)
 BREAKS = (Failure.RESET, Failure.BROKEN, Failure.TIMEOUT)
-
-
-def after(seconds: float) -> Monotonic:
-    """An instant that much later than the first."""
-    return Monotonic(T0 + seconds)
-
-
-def scheduler_of(
-    n: int, *, retry: RetryConfig | None = None, admission: AdmissionConfig | None = None
-) -> Scheduler:
-    """A scheduler over `n` endpoints that serve the model `m`."""
-    fleet = Fleet(FleetConfig())
-    fleet.update(
-        [Endpoint(url=f"http://127.0.0.1:{1 + i}", name=f"e{i}", models=("m",)) for i in range(n)],
-        T0,
-    )
-    return Scheduler(fleet, LeastRequest(), random.Random(1), retry=retry, admission=admission)
-
-
-def request_of(model: str = "m", *, deadline_at: Monotonic | None = None) -> RequestView:
-    """A streamed request without a known prompt."""
-    return RequestView(
-        request_id="r",
-        api=Api.CHAT,
-        model=model,
-        prompt=EMPTY,
-        stream=True,
-        arrived_at=T0,
-        slo_ttft_s=5.0,
-        body_bytes=100,
-        deadline_at=deadline_at,
-    )
-
-
-def exchange_of(scheduler: Scheduler, model: str = "m") -> Exchange:
-    """A new request at this scheduler."""
-    return Exchange(scheduler, request_of(model))
-
-
-def forwarded(action: Action | None) -> EndpointState:
-    """The endpoint that an action sends to."""
-    assert isinstance(action, Forward)
-    return action.lease.endpoint
-
-
-def rejected(action: Action | None) -> Reject:
-    """The rejection that an action is."""
-    assert isinstance(action, Reject)
-    return action
-
-
-def visit_until_done(exchange: Exchange, failures: list[Failure]) -> list[EndpointId]:
-    """Let the dispatches of a request fail one after the other; the endpoints that were asked."""
-    action: Action | None = exchange.arrive(T0)
-    visited = []
-    for step, failure in enumerate(failures):
-        if not isinstance(action, Forward):
-            break
-        visited.append(action.lease.endpoint.id)
-        action = exchange.failed(failure, after(step / 1000))
-    return visited
-
-
-def assert_at_rest(scheduler: Scheduler) -> None:
-    """Nothing is in flight, nothing waits."""
-    assert scheduler.ledger.open_leases == 0
-    assert (len(scheduler.queue), scheduler.queued_bytes) == (0, 0)
-    for state in scheduler.fleet.endpoints.values():
-        load = state.load
-        assert (load.in_flight, load.waiting_tokens, load.context_tokens) == (0, 0, 0)
-        assert not load.waiting
 
 
 def test_an_answered_request_is_one_lease_opened_and_closed() -> None:
@@ -446,40 +373,6 @@ def test_a_wrong_retry_configuration_fails_at_start(wrong: dict[str, int]) -> No
 def test_an_exchange_says_where_it_is() -> None:
     _, exchange = _at(State.STREAMING)
     assert repr(exchange) == "<Exchange r streaming attempts=1>"
-
-
-class TestRetryBudget:
-    """The budget is a token bucket."""
-
-    def test_a_calm_does_not_save_up_a_storm(self) -> None:
-        budget = RetryBudget(RetryConfig(budget_per_s=10.0))
-        for _ in range(10_000):
-            budget.deposit()
-        assert _spend(budget, after(1e6)) == 200
-
-    def test_five_requests_pay_for_a_retry(self) -> None:
-        budget = RetryBudget(RetryConfig(budget_per_s=0.0))
-        _spend(budget, T0)
-        for _ in range(50):
-            budget.deposit()
-        assert _spend(budget, T0) in (9, 10)  # floats
-
-    def test_quiet_times_refill_it(self) -> None:
-        budget = RetryBudget(RetryConfig(budget_per_s=10.0))
-        _spend(budget, T0)
-        assert _spend(budget, after(2)) == 20
-
-    def test_a_clock_that_stands_still_or_goes_back_gives_nothing(self) -> None:
-        budget = RetryBudget(RetryConfig())
-        _spend(budget, T0)
-        assert not budget.withdraw(Monotonic(T0 - 50))
-
-
-def _spend(budget: RetryBudget, now: Monotonic) -> int:
-    count = 0
-    while budget.withdraw(now):
-        count += 1
-    return count
 
 
 def _at(state: State) -> tuple[Scheduler, Exchange]:

@@ -46,10 +46,12 @@ WINDOW_S: Final = 30.0
 # Holt's: the level follows in a minute, the slope in five.
 LEVEL_S: Final = 60.0
 SLOPE_S: Final = 300.0
-# Errors of a few hours decide whom to believe.
-ERROR_HALF_LIFE_S: Final = 7200.0
-# A predictor may be this much worse than none: being late costs more than being early.
+# Errors of a working day decide whom to believe.
+ERROR_HALF_LIFE_S: Final = 21_600.0
+# A predictor may be this much worse than none: being late costs more than being early. At night,
+# when no predictor can be better than none, a twentieth is no reason to doubt one.
 TOLERATED: Final = 1.2
+TOLERATED_ERROR: Final = 0.05
 # Rates below this tell nothing about growth (one request in five minutes).
 LEAST_RATE: Final = 1 / 300
 MOST_PENDING: Final = 32
@@ -175,7 +177,7 @@ def _predicted(
     memory: ForecastMemory, now: WallTime, spec: ForecastSpec, horizon_s: float
 ) -> tuple[float, float]:
     """Growth by the best predictor that does about as well as none, and its error."""
-    naive = memory.naive_error.value * TOLERATED
+    naive = memory.naive_error.value * TOLERATED + TOLERATED_ERROR
     season = season_growth(memory, now, spec, horizon_s)
     said = [(memory.trend_error.value, trend_growth(memory, horizon_s))]
     if season is not None:

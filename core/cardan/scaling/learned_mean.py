@@ -17,8 +17,8 @@ import msgspec
 HALF_LIFE_S = 600.0
 # A change of 5 % moves a fleet of ten by half a replica; less is not worth a write.
 DEAD_BAND = 0.05
-# Evidence is counted up to here, in powers of two when persisted.
-MOST_WEIGHT_S = 512.0
+# Evidence is persisted in powers of two and up to here: enough to outweigh any prior.
+MOST_KEPT_S = 512.0
 # One observation speaks for the time since the one before, but not for an outage.
 MOST_STEP_S = 60.0
 
@@ -35,8 +35,7 @@ class LearnedMean(msgspec.Struct, frozen=True, omit_defaults=True):
         if not isfinite(seen) or seen < 0:
             return self
         step_s = min(max(elapsed_s, 0.0), MOST_STEP_S)
-        kept = self.weight_s * exp2(-step_s / half_life_s)
-        weight_s = min(kept + step_s, MOST_WEIGHT_S)
+        weight_s = self.weight_s * exp2(-step_s / half_life_s) + step_s
         if weight_s <= 0:
             return self
         part = min(1.0, step_s / weight_s)
@@ -54,7 +53,7 @@ class LearnedMean(msgspec.Struct, frozen=True, omit_defaults=True):
     def kept(self) -> LearnedMean:
         """What is persisted of it."""
         weight_s = exp2(floor(log2(self.weight_s))) if self.weight_s >= 1 else 0.0
-        return LearnedMean(self.value, weight_s)
+        return LearnedMean(self.value, min(weight_s, MOST_KEPT_S))
 
 
 def settled(mean: float, value: float) -> float:

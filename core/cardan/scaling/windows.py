@@ -22,8 +22,8 @@ class PolicyMemory(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     """The memory of one policy for one role.
 
     `trim` is the guard's factor on what the model asks, `trim_at` when it last moved, `lowered`
-    whether down, and `patience_s` for how long latency must be low for that. `panic_at` is when
-    the short window last asked for too much, `panic_replicas` the most it asked for since.
+    whether down, and `patience_s` for how long latency must be low for that. `panic_replicas` is
+    the most that a panic asks for, `panic_at` when the short window last asked for too much.
     `lost_share` of the hits went with replicas at `lost_at`.
     """
 
@@ -31,11 +31,11 @@ class PolicyMemory(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     trim_at: WallTime | None = None
     patience_s: float = 600.0
     lowered: bool = False
-    panic_at: WallTime | None = None
     panic_replicas: float = 0.0
     lost_at: WallTime | None = None
     lost_share: float = 0.0
     # of this process
+    panic_at: WallTime | None = None
     samples: tuple[Sample, ...] = ()
     calm_since: WallTime | None = None
     supplied_since: WallTime | None = None
@@ -44,7 +44,7 @@ class PolicyMemory(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     def kept(self) -> PolicyMemory:
         """What is persisted of it."""
         return msgspec.structs.replace(
-            self, samples=(), calm_since=None, supplied_since=None, ready=None
+            self, panic_at=None, samples=(), calm_since=None, supplied_since=None, ready=None
         )
 
 

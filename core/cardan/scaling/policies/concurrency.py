@@ -56,7 +56,7 @@ class Concurrency(ScalingPolicyBase, tag="concurrency", frozen=True, kw_only=Tru
             return lacks(ReasonCode.CONCURRENCY, "in_flight")
         lacking = self._lacking(view, now)
         stable = many / self._each
-        if memory.panic_at is not None and memory.panic_replicas > stable:
+        if memory.panic_replicas > stable:
             message = f"the short window asked for {memory.panic_replicas:.2f} replicas"
             return told(ReasonCode.PANIC, message, memory.panic_replicas, lacking)
         message = f"{many:.2f} in flight over {self.stable_s:.0f} s, {self._each:.4g} a replica"
@@ -79,11 +79,13 @@ class Concurrency(ScalingPolicyBase, tag="concurrency", frozen=True, kw_only=Tru
         if short / self._each >= self.panic_threshold * max(ready, 1.0):
             most = max(wanted, memory.panic_replicas)
             return msgspec.structs.replace(memory, panic_at=now, panic_replicas=most)
-        if memory.panic_at is None:
+        if memory.panic_replicas <= 0:
             return memory
-        if now - memory.panic_at >= self.stable_s:
+        since = now if memory.panic_at is None else memory.panic_at  # a new leader starts it again
+        if now - since >= self.stable_s:
             return msgspec.structs.replace(memory, panic_at=None, panic_replicas=0.0)
-        return msgspec.structs.replace(memory, panic_replicas=max(wanted, memory.panic_replicas))
+        most = max(wanted, memory.panic_replicas)
+        return msgspec.structs.replace(memory, panic_at=since, panic_replicas=most)
 
 
 def in_flight(view: RoleView) -> float | None:

@@ -43,6 +43,7 @@ gen-check: $(READY) ## generated files are fresh
 	$(BIN)/python -m tools.gen_config_reference --check
 	$(BIN)/python -m tools.gen_chart_reference --check
 	$(BIN)/python -m tools.gen_dashboards --check
+	$(BIN)/python tools/gen_crds.py --check
 
 docs-check: gen-check ## links between the pages resolve, generated pages are fresh
 	$(BIN)/pytest -q -n 0 tests/tidy/test_hygiene.py -k "links or anchors or generated"
@@ -81,10 +82,12 @@ cluster: $(READY) ## a Kubernetes cluster of our own, kept until `make cluster-d
 cluster-down: $(READY) ## remove it
 	@$(BIN)/python -m e2e.cluster down
 
+# Tests on the whole node mostly wait: those that need none run beside them (e2e/conftest.py).
+BESIDE := -n 2 --dist loadgroup
 e2e-cluster: $(READY) ## images, chart and discovery on a real cluster (root, Go; or CARDAN_KUBECONFIG)
 	@[ -n "$$CARDAN_KUBECONFIG" ] || $(BIN)/python -m e2e.cluster build
 	@$(BIN)/python -m e2e.images
-	$(BIN)/pytest e2e -m cluster
+	$(BIN)/pytest e2e -m cluster $(BESIDE)
 
 rollouts: $(READY) ## what upgrades, rollouts, evictions and kills lose under load: a table
 	$(BIN)/python -m e2e.deploy.rollouts
@@ -94,7 +97,7 @@ kind-down: $(READY) ## delete the kind cluster that a demo or a test has made
 
 e2e-kind: $(READY) ## the same tests on kind (Docker)
 	@config="$$($(BIN)/python -m e2e.kind up)" && export CARDAN_KUBECONFIG="$$config" \
-	  && $(BIN)/python -m e2e.images && $(BIN)/pytest e2e -m cluster
+	  && $(BIN)/python -m e2e.images && $(BIN)/pytest e2e -m cluster $(BESIDE)
 
 chart-check: $(READY) ## the chart: lint, schema, templates (needs helm)
 	$(BIN)/python -m tools.gen_chart_reference --check

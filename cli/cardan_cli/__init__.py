@@ -30,6 +30,9 @@ SUBCOMMANDS: Final[dict[str, Subcommand]] = {
     "engine": Subcommand("cardan_sim.serve.main", "sim", "run a simulated vLLM or SGLang server"),
     "explain": Subcommand("cardan_cli.explain", "router", "ask a gateway, and why it went there"),
     "replay": Subcommand("cardan_sim.replay.main", "sim", "send a trace to an OpenAI endpoint"),
+    "crds": Subcommand(
+        "cardan_controller.crds.main", "controller", "print the custom resource definitions"
+    ),
     "demo": Subcommand("cardan_sim.demo.main", "sim", "a whole fleet on this machine, compared"),
 }
 # What may be the first process of a container: these start no other programs, only forks of

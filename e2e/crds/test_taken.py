@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+import yaml
 from cardan.endpoint import EngineKind, Role
 from cardan.overlay import Dormant, ModelOverlay, RoutingOverlay
 from cardan.scaling.hotspots import MoveKind
@@ -55,6 +56,7 @@ from cardan_controller.crds.status import (
 )
 
 from e2e.cluster.errors import CommandError
+from e2e.cluster.paths import ROOT
 from e2e.crds.conftest import API_VERSION, fleet
 
 if TYPE_CHECKING:
@@ -150,6 +152,11 @@ def test_what_is_stored_is_what_was_meant(server: Server, name: str) -> None:
     spec = GOOD[name]
     stored = server.create(named(of(spec)))
     assert read_spec(stored["spec"]) == spec
+
+
+def test_the_example_of_the_reference_is_a_fleet(server: Server) -> None:
+    given = yaml.safe_load((ROOT / "docs/reference/fleet.yaml").read_text())
+    assert read_spec(server.create(named(given))["spec"]) == read_spec(given["spec"])
 
 
 def test_a_fleet_of_three_lines_has_the_defaults_of_the_core(server: Server) -> None:

@@ -33,7 +33,7 @@ from tests.chart.matrix import VALUE_SETS
 if TYPE_CHECKING:
     from cardan_router.config import Config
 
-CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding"}
+CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
 # What Kubernetes waits beyond the gateway's own grace: its workers are killed after five seconds.
 LAST_WORDS_S = 10
 # A node that stalls all gateways for so long does not empty their Service.

@@ -126,7 +126,7 @@ def test_no_file_knows_the_machine_it_was_written_on() -> None:
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("tool", ["gen_reference.py", "gen_config_reference.py"])
+@pytest.mark.parametrize("tool", ["gen_reference.py", "gen_config_reference.py", "gen_crds.py"])
 def test_generated_pages_are_fresh(tool: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", f"tools.{tool.removesuffix('.py')}", "--check"],

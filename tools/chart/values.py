@@ -253,6 +253,13 @@ class NetworkPolicy(Node):
     engine_ports: list[Port]
 
 
+class Crds(Node):
+    """`crds`."""
+
+    install: bool
+    keep: bool
+
+
 class ServiceAccount(Node):
     """`rbac.serviceAccount`."""
 
@@ -288,6 +295,7 @@ class Values(Node):
     engines: Engines
     monitoring: Monitoring
     network_policy: NetworkPolicy
+    crds: Crds
     rbac: Rbac
     test: Test
     extra_objects: list[str | Free]

@@ -147,8 +147,8 @@ def _definition(
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {
-            "name": f"{names.plural}.{GROUP}",
             "annotations": {"cardan.dev/written-by": "cardan crds"},
+            "name": f"{names.plural}.{GROUP}",
         },
         "spec": {
             "group": GROUP,

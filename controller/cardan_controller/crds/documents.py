@@ -6,7 +6,8 @@ how the one is called that the other has as its tag.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 from cardan.errors import CardanError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Document = dict[str, Any]
+_POLICY: Final = re.compile(r"(spec\.policies\[(\d+)\])(?!\.type)")
 
 
 class FleetMeta(Meta, rename="camel"):
@@ -94,7 +96,7 @@ def read_spec(document: Mapping[str, Any]) -> FleetSpec:
     try:
         return msgspec.convert(flat, FleetSpec)
     except msgspec.ValidationError as error:
-        raise SpecError(str(error).replace("`$", "`spec")) from error
+        raise SpecError(_in_sections(str(error), policies)) from error
 
 
 def _flat(entry: object, at: int) -> object:
@@ -105,7 +107,21 @@ def _flat(entry: object, at: int) -> object:
     others = sorted(set(entry) - {"type", section})
     if others:
         raise SpecError(f"Object contains unknown field `{others[0]}` - at `spec.policies[{at}]`")
-    return {"type": entry["type"], **entry.get(section, {})}
+    options = entry.get(section, {})
+    if not isinstance(options, dict):
+        raise SpecError(f"Expected `object` - at `spec.policies[{at}].{section}`")
+    return {"type": entry["type"], **options}
+
+
+def _in_sections(message: str, policies: object) -> str:
+    """A decoder's message with the paths that the user knows."""
+
+    def path(found: re.Match[str]) -> str:
+        entry = policies[int(found[2])] if isinstance(policies, list) else None
+        tag = entry.get("type") if isinstance(entry, dict) else None
+        return f"{found[1]}.{section_of(tag)}" if isinstance(tag, str) else found[1]
+
+    return _POLICY.sub(path, message.replace("`$", "`spec"))
 
 
 def spec_document(spec: FleetSpec) -> Document:

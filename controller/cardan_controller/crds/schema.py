@@ -41,11 +41,12 @@ def object_schema(
     if not isinstance(info, inspect.StructType):
         raise SchemaError(f"{struct} is no struct")
     schema: Schema = {"type": "object", "description": meaning(struct)}
-    required = [field.encode_name for field in info.fields if field.required]
+    fields = sorted(info.fields, key=lambda field: not field.required)  # what is needed, first
+    required = [field.encode_name for field in fields if field.required]
     if required:
         schema["required"] = required
     schema["properties"] = {
-        field.encode_name: _field(struct, field, value, defaults=defaults) for field in info.fields
+        field.encode_name: _field(struct, field, value, defaults=defaults) for field in fields
     }
     return _with_rules(schema, OBJECTS.get(struct, ()))
 

@@ -49,6 +49,17 @@ joined, so that no key stands twice and a word that looks like a number stays a 
 {{- end -}}
 {{- end -}}
 
+{{/* Who has brought a definition that is there already: another release, or somebody without one. */}}
+{{- define "cardan.crdOwner" -}}
+{{- $name := printf "%s.cardan.dev" (base .path | trimSuffix ".yaml") -}}
+{{- $there := lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" $name -}}
+{{- if $there -}}
+{{- $notes := default dict $there.metadata.annotations -}}
+{{- $release := printf "%s/%s" (default "-" (get $notes "meta.helm.sh/release-namespace")) (default "-" (get $notes "meta.helm.sh/release-name")) -}}
+{{- if ne $release (printf "%s/%s" .root.Release.Namespace .root.Release.Name) -}}{{- $release -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "cardan.serviceAccountName" -}}
 {{- with .Values.rbac.serviceAccount -}}
 {{- if .create -}}

@@ -1,20 +1,24 @@
 """The clusters that end-to-end tests share: `api` and `cluster`, one of each for a whole session.
 
-Where one is missing the tests that want it are skipped, with one line that says what to do. With
-CARDAN_REQUIRE_CLUSTER=1, as CI has it, they fail instead: a skip nobody reads proves nothing.
+Where one is missing the tests that want it are skipped, with one line that says what to do, or
+fail (`e2e.missing`).
+
+`make e2e-cluster` runs two workers (`--dist loadgroup`). Tests on the whole cluster follow one
+another in one of them, for they share its node: mostly they wait for pods. The others run beside
+them, on an API server on which nothing runs; they too follow one another, for they share it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import secrets
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import pytest
 
 from e2e.cluster import given, up
-from e2e.cluster.errors import UnavailableError, UnsupportedError
+from e2e.images import CLIENT, load
+from e2e.missing import excused
+from tools.build_images import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -23,16 +27,17 @@ if TYPE_CHECKING:
 
 # The first test of a session pays for the cluster: 3 to 15 s alone, a minute on a busy machine.
 TIMEOUT_S = 180.0
+WHOLE = {"cluster", "beside"}  # fixtures that have a node
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests on a cluster wait for pods: they get more time than a unit test.
 
-    With pytest-xdist (`--dist loadgroup`) those on the whole cluster follow one another in one
-    worker, for they change the same node, and all others run beside them.
+    Those on a whole one are a group of pytest-xdist, all others another.
     """
     for item in items:
-        on_node = "cluster" in getattr(item, "fixturenames", ())
+        on_node = WHOLE & set(getattr(item, "fixturenames", ()))
         item.add_marker(pytest.mark.xdist_group("node" if on_node else "others"))
         if item.get_closest_marker("cluster") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(TIMEOUT_S))
@@ -52,26 +57,6 @@ def pytest_fixture_setup() -> Generator[None, object, object]:
         return (yield)
 
 
-@contextlib.contextmanager
-def excused() -> Iterator[None]:
-    """Skip where a cluster is missing (or fail), or where a given one cannot do it."""
-    try:
-        yield
-    except UnsupportedError as unsupported:
-        if not given.asked_for():  # ours can do everything: what it cannot do is broken
-            raise
-        pytest.skip(str(unsupported))
-    except UnavailableError as missing:
-        give_up(str(missing))
-
-
-def give_up(reason: str) -> NoReturn:
-    """Skip, or fail where a cluster is required."""
-    if os.environ.get("CARDAN_REQUIRE_CLUSTER") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="session")
 def api() -> Iterator[Cluster]:
     """An API server with its controllers on the loopback; nothing runs, nothing needs root."""
@@ -85,6 +70,12 @@ def cluster() -> Iterator[Cluster]:
     kubeconfig = given.asked_for()
     with given.given(kubeconfig) if kubeconfig else up.full() as held:
         yield held
+
+
+@pytest.fixture(scope="session")
+def tag(cluster: Cluster) -> str:
+    """The tag of this checkout's images on the node, `images.next_tag` and the client's too."""
+    return load(cluster, *TARGETS, CLIENT)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from e2e.cluster import given
 from e2e.cluster import images as bases
-from e2e.cluster.errors import ClusterError, UnavailableError
+from e2e.cluster.errors import UnavailableError, status_of
 from e2e.cluster.paths import ROOT, cache, cache_root, claim, locked
 from e2e.cluster.progress import say
 from tools import build_images
@@ -175,13 +175,7 @@ def _forget_old(folder: Path) -> None:
 
 def main() -> int:
     """Build what is missing; 1 and a sentence where it cannot be done."""
-    try:
-        for target in (*TARGETS, CLIENT):
-            archive(target)
-    except ClusterError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return status_of(lambda: [archive(target) for target in (*TARGETS, CLIENT)])
 
 
 if __name__ == "__main__":

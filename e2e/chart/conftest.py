@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import secrets
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -13,6 +12,7 @@ from cardan_router.config_file import overlay
 
 from e2e import images
 from e2e.cluster.paths import ROOT
+from e2e.namespaces import restricted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,13 +23,6 @@ if TYPE_CHECKING:
 CHART = ROOT / "deploy/helm/cardan"
 # Several releases fit on a node with two cores.
 SMALL = {"requests": {"cpu": "20m"}}
-RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
-
-
-@pytest.fixture(scope="session")
-def tag(cluster: Cluster) -> str:
-    """The tag of this checkout's images, which the cluster's nodes have."""
-    return images.load(cluster, "router", "engine")
 
 
 class Release(NamedTuple):
@@ -53,7 +46,9 @@ class Release(NamedTuple):
         """Install it or change it, and wait until it is ready."""
         own = {
             "image": {"registry": images.REGISTRY, "tag": self.tag, "pullPolicy": "Never"},
-            "router": {"resources": SMALL},
+            "router": {"resources": SMALL, "minReadySeconds": 1},
+            # Nobody is lost here: that is looked at in `e2e.deploy`, with other settings.
+            "config": {"shutdown": {"linger_s": 1}},
         }
         return self.helm(
             *("upgrade", "cardan", str(CHART), "--install", "--wait", "--timeout", "90s"),
@@ -84,27 +79,22 @@ class Release(NamedTuple):
 
 
 @contextlib.contextmanager
-def _namespace(cluster: Cluster) -> Iterator[str]:
-    name = f"chart-{secrets.token_hex(3)}"
-    cluster.kubectl("create", "namespace", name)
-    cluster.kubectl("label", "namespace", name, RESTRICTED)
-    try:
-        yield name
-    finally:
-        cluster.kubectl("delete", "namespace", name, "--wait=false")
+def released(cluster: Cluster, tag: str) -> Iterator[Release]:
+    """A release to be, in a namespace of its own. What it has outside of it goes with it."""
+    with restricted(cluster, "chart") as name:
+        release = Release(cluster, name, tag)
+        yield release
+        release.helm("uninstall", "cardan", "--ignore-not-found")
 
 
 @pytest.fixture
 def release(cluster: Cluster, tag: str) -> Iterator[Release]:
-    """A release to be, in a namespace of its own."""
-    with _namespace(cluster) as name:
-        release = Release(cluster, name, tag)
+    """A release to be, for one test."""
+    with released(cluster, tag) as release:
         yield release
-        with contextlib.suppress(Exception):
-            release.helm("uninstall", "cardan", "--ignore-not-found")
 
 
 @pytest.fixture(scope="session")
 def namespaces(api: Cluster) -> Callable[[], AbstractContextManager[str]]:
     """Makes namespaces on the API server that runs nothing."""
-    return lambda: _namespace(api)
+    return lambda: restricted(api, "chart")

@@ -1,6 +1,6 @@
 """The chart on a cluster where pods run: it installs into a restricted namespace, its own test
-sends a request, each way of finding engines works with the rights it brings, a changed
-configuration is taken over without a restart, and nothing is left of it.
+sends a request, each way of finding engines works with the rights it brings, and a changed
+configuration is taken over without a restart. That nothing is left of it: `e2e.deploy`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from e2e.chart.conftest import SMALL
+from e2e.chart.conftest import SMALL, released
 from e2e.cluster import find
 from e2e.cluster.errors import CommandError
 from e2e.cluster.paths import ROOT
 from e2e.discovery.test_kinds import POOL_CRD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from e2e.chart.conftest import Release
+    from e2e.cluster.interface import Cluster
 
 pytestmark = pytest.mark.cluster
 KEY = "sk-client-0123456789"
@@ -66,12 +67,18 @@ def logs(release: Release) -> str:
     return "\n".join(line for line in told.splitlines() if '"outcome"' not in line)
 
 
-def test_from_install_to_uninstall(release: Release) -> None:
-    notes = release.upgrade({"engines": ENGINES})
-    assert f"helm test cardan -n {release.namespace}" in notes
-    assert "Succeeded" in release.helm("test", "cardan", "--timeout", "90s")
-    assert release.explain()["endpoint"].startswith("cardan-engine-")  # by its pod's name
+@pytest.fixture(scope="module")
+def installed(cluster: Cluster, tag: str) -> Iterator[tuple[Release, str]]:
+    """A release with the chart's own settings and two engines, and the notes that came of it."""
+    with released(cluster, tag) as release:
+        yield release, release.upgrade({"engines": ENGINES})
 
+
+def test_pods_run_as_they_are_and_only_who_watches_has_a_token(
+    installed: tuple[Release, str],
+) -> None:
+    release, _ = installed
+    assert release.explain()["endpoint"].startswith("cardan-engine-")  # by its pod's name
     for pod in release.get("pods")["items"]:
         for status in pod["status"]["containerStatuses"]:
             assert status["restartCount"] == 0
@@ -80,16 +87,6 @@ def test_from_install_to_uninstall(release: Release) -> None:
         assert (pod["spec"]["serviceAccountName"] == "cardan-router") is watches
         mounts = pod["spec"]["containers"][0].get("volumeMounts", [])
         assert ("serviceaccount" in json.dumps(mounts)) is watches
-    release.helm("uninstall", "cardan", "--wait", "--timeout", "90s")
-    kinds = "all,configmap,secret,serviceaccount,role,rolebinding,pdb,networkpolicy,hpa"
-    of_it = "app.kubernetes.io/instance=cardan"
-
-    def left() -> list[str]:
-        """What there is; pods may take their time to go."""
-        items = release.get(kinds, "-l", of_it)["items"]
-        return [f"{item['kind']}/{item['metadata']['name']}" for item in items]
-
-    until(lambda: not left(), f"nothing to be left, but {left()}")
 
 
 @pytest.mark.parametrize(
@@ -259,8 +256,10 @@ def test_with_tls_the_api_is_encrypted_and_the_probes_still_answer(release: Rele
         release.explain()  # plain HTTP
 
 
-def test_the_commands_of_the_notes_work(release: Release) -> None:
-    release.upgrade({"engines": ENGINES, "router": {"replicas": 1}})
+def test_the_commands_of_the_notes_work(installed: tuple[Release, str]) -> None:
+    release, notes = installed
+    assert f"helm test cardan -n {release.namespace}" in notes
+    assert "Succeeded" in release.helm("test", "cardan", "--timeout", "90s")
     command = [
         *(str(find.tool("kubectl")), "--kubeconfig", str(release.cluster.kubeconfig)),
         *("-n", release.namespace, "port-forward", "deploy/cardan-router", ":9090"),

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from e2e.cluster import build, find, held, up
-from e2e.cluster.errors import ClusterError
+from e2e.cluster.errors import status_of
 from e2e.cluster.paths import runs
 from e2e.cluster.progress import say
 
@@ -26,12 +26,8 @@ def main() -> int:
     parser.add_argument("name", nargs="?", default=os.environ.get("CARDAN_CLUSTER_NAME", NAME))
     parser.add_argument("--api", action="store_true", help="an API server without a node")
     options = parser.parse_args()
-    try:
-        {"build": _build, "up": _up, "down": _down, "list": _list}[options.do](options)
-    except ClusterError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    do = {"build": _build, "up": _up, "down": _down, "list": _list}[options.do]
+    return status_of(lambda: do(options))
 
 
 def _build(_options: argparse.Namespace) -> None:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 class ClusterError(Exception):
     """The cluster did not do what was asked; the message is for a person."""
@@ -22,3 +28,13 @@ class CommandError(ClusterError):
         self.code = code
         self.output = output
         super().__init__(f"`{' '.join(argv)}` ended with {code}:\n{output.strip()[-4000:]}")
+
+
+def status_of(do: Callable[[], object]) -> int:
+    """Do it, for `sys.exit`: 0, or 1 and a sentence on standard error where it cannot be done."""
+    try:
+        do()
+    except ClusterError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0

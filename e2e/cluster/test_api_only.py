@@ -17,7 +17,7 @@ import pytest
 
 from e2e.cluster import held, procs
 from e2e.cluster.errors import CommandError
-from e2e.cluster.paths import ROOT, runs
+from e2e.cluster.paths import ROOT, locked, runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -156,9 +156,10 @@ def test_what_a_killed_keeper_left_is_removed_by_the_next_start(api: Cluster) ->
         pids = line.ask("pids")["pids"].values()
         keeper = line.ask("status")["keeper"]
         line.let_go()
-        procs.kill(keeper)
-        until(lambda: not any(map(procs.name, pids)), "the kernel ended the daemons")
-        owner.kill()
-    assert folder.exists()
+        with locked(runs() / ".lock"):  # others start clusters beside us, and sweep before it
+            procs.kill(keeper)
+            until(lambda: not any(map(procs.name, pids)), "the kernel ended the daemons")
+            owner.kill()
+            assert folder.exists()
     held.sweep()
     assert not folder.exists()

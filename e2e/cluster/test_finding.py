@@ -17,7 +17,7 @@ from e2e.cluster import build, cgroups, find, golang, held, paths, up
 from e2e.cluster.errors import ClusterError, UnavailableError, UnsupportedError
 from e2e.cluster.given import VARIABLE
 from e2e.cluster.paths import ROOT, cache, locked
-from e2e.conftest import excused, give_up
+from e2e.missing import excused, give_up
 
 if TYPE_CHECKING:
     from pathlib import Path

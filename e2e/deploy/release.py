@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import signal
 import time
 from pathlib import Path
@@ -18,12 +17,11 @@ from e2e.cluster.errors import CommandError, UnsupportedError
 from e2e.cluster.paths import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from e2e.cluster.interface import Cluster
 
 CHART: Final = ROOT / "deploy/helm/cardan"
-RESTRICTED: Final = "pod-security.kubernetes.io/enforce=restricted"
 NAME: Final = "cardan"
 ROUTER: Final = "router"
 ENGINE: Final = "engine"
@@ -44,9 +42,13 @@ VALUES: Final[dict[str, Any]] = {
         }
     },
 }
-# For tests: gateways that linger little longer than the young pools keep connections. The table of
-# rollouts is made with the chart's own setting.
-BRISK: Final[dict[str, Any]] = {"config": {"shutdown": {"linger_s": 6}}}
+# For tests: gateways that linger little longer than the young pools keep connections, and less time
+# between a new gateway and the end of an old one. The table of rollouts is made with the chart's
+# own settings.
+BRISK: Final[dict[str, Any]] = {
+    "config": {"shutdown": {"linger_s": 6}},
+    "router": {"minReadySeconds": 1},
+}
 # A pod starts in 3 s alone, and in several times that on a machine that carries the load too.
 READY_S: Final = 120.0
 
@@ -84,7 +86,9 @@ class Release:
 
     def pods(self, component: str) -> list[dict[str, Any]]:
         """The pods of a component, those on their way out among them."""
-        selector = f"app.kubernetes.io/component={component}"
+        return self._pods(f"app.kubernetes.io/component={component}")
+
+    def _pods(self, selector: str) -> list[dict[str, Any]]:
         found = json.loads(self.kubectl("get", "pods", "-l", selector, "-o", "json"))
         items: list[dict[str, Any]] = found["items"]
         return items
@@ -150,7 +154,7 @@ class Release:
         )
 
     def _is_settled(self) -> bool:
-        pods = [*self.pods(ROUTER), *self.pods(ENGINE)]
+        pods = self._pods(f"app.kubernetes.io/component in ({ROUTER}, {ENGINE})")
         return all(
             "deletionTimestamp" not in pod["metadata"]
             and all(status["ready"] for status in pod["status"].get("containerStatuses", [{}]))
@@ -174,20 +178,8 @@ class Release:
         return True
 
 
-@contextlib.contextmanager
-def namespace(cluster: Cluster) -> Iterator[str]:
-    """A namespace that admits only restricted pods, gone in the end."""
-    name = f"deploy-{secrets.token_hex(3)}"
-    cluster.kubectl("create", "namespace", name)
-    cluster.kubectl("label", "namespace", name, RESTRICTED)
-    try:
-        yield name
-    finally:
-        cluster.kubectl("delete", "namespace", name, "--wait=false")
-
-
 def until(
-    condition: Callable[[], object], what: str, deadline_s: float = READY_S, every_s: float = 0.2
+    condition: Callable[[], object], what: str, deadline_s: float = READY_S, every_s: float = 0.4
 ) -> None:
     """Wait for a condition, or raise TimeoutError."""
     end = time.monotonic() + deadline_s
@@ -209,14 +201,18 @@ def _first_process(pod: dict[str, Any]) -> int:
 
 def _gone(pid: int) -> float:
     """Wait until a process has ended; when, by the wall clock, to 5 ms."""
-    until(lambda: _has_ended(Path("/proc") / str(pid)), "the end of a process", every_s=0.005)
+    until(lambda: has_ended(Path("/proc") / str(pid)), "the end of a process", every_s=0.005)
     return time.time()
 
 
-def _has_ended(folder: Path) -> bool:
-    """Whether a process is gone, or a zombie that has closed all it had."""
+def has_ended(folder: Path) -> bool:
+    """Whether a process is gone, or a zombie that has closed all it had.
+
+    Its first thread may be a zombie before the others, and the last one closes the connections.
+    """
     try:
-        return (folder / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+        return state == "Z" and len(list((folder / "task").iterdir())) == 1
     except OSError:
         return True
 

@@ -21,8 +21,9 @@ from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import ROOT
 from e2e.cluster.versions import KUBERNETES
 from e2e.deploy.changes import CHANGES, Result, measure
-from e2e.deploy.release import ENGINES, Release, namespace
+from e2e.deploy.release import ENGINES, Release
 from e2e.deploy.running import RATE_PER_S, TOKENS
+from e2e.namespaces import restricted
 
 if TYPE_CHECKING:
     from e2e.cluster.interface import Cluster
@@ -67,7 +68,7 @@ def _measure_all(
 ) -> tuple[Times, list[Result]]:
     tag = images.load(cluster)
     results = []
-    with namespace(cluster) as where:
+    with restricted(cluster, "deploy") as where:
         release = Release(cluster, where)
         began = time.monotonic()
         release.install(tag)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from e2e.cluster.paths import ROOT
+from e2e.deploy import release
 from e2e.deploy.changes import CHANGES, UNNOTICED_S, Killed, judge, most_unnoticed
 from e2e.deploy.load import Failure, Report
 
@@ -71,3 +73,21 @@ def test_a_load_that_nobody_answers_ends_and_says_why() -> None:
                 assert load.stderr.read().startswith("no good answer in 0 s: {'refused': ")
             finally:
                 load.kill()
+
+
+THREADS = """\
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(600,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_process_has_ended_with_its_last_thread_and_not_with_its_first() -> None:
+    with subprocess.Popen([sys.executable, "-c", THREADS]) as process:
+        folder = Path(f"/proc/{process.pid}")
+        try:
+            release.until(lambda: ") Z" in (folder / "stat").read_text(), "the first thread's end")
+            assert not release.has_ended(folder)
+        finally:
+            process.kill()
+        release.until(lambda: release.has_ended(folder), "the end")

@@ -11,7 +11,8 @@ import pytest
 
 from e2e import images
 from e2e.deploy import running
-from e2e.deploy.release import BRISK, NAME, Release, namespace, until
+from e2e.deploy.release import BRISK, NAME, Release, until
+from e2e.namespaces import restricted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ OF = "meta.helm.sh/release-namespace"
 def release(cluster: Cluster, tag: str) -> Iterator[Release]:
     """A release to be, one that wants rights in the whole cluster."""
     assert tag
-    with namespace(cluster) as where:
+    with restricted(cluster, "deploy") as where:
         own = {"of": where}
         kubernetes = {"kind": "pods", "namespace": "*", "selector": f"of={where}"}
         yield Release(

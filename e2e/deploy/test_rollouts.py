@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.deploy.changes import CHANGES, Change, measure
-from e2e.deploy.release import BRISK, Release, namespace
+from e2e.deploy.release import BRISK, Release
 from e2e.deploy.running import RATE_PER_S
+from e2e.namespaces import restricted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,11 +25,10 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module")
 def release(cluster: Cluster, tag: str) -> Iterator[Release]:
     """Two gateways and four engines, for all tests of this module."""
-    with namespace(cluster) as where:
+    with restricted(cluster, "deploy") as where:
         release = Release(cluster, where, BRISK)
         release.install(tag)
         yield release
-        release.helm("uninstall", "cardan")
 
 
 @pytest.mark.parametrize(

@@ -13,22 +13,15 @@ import argparse
 import sys
 
 from e2e import kind
-from e2e.cluster.errors import ClusterError
+from e2e.cluster.errors import status_of
 
 
 def main() -> int:
     """Do one of both; 1 and a sentence where it cannot be done."""
     parser = argparse.ArgumentParser(prog="python -m e2e.kind")
     parser.add_argument("do", choices=["up", "down"])
-    try:
-        if parser.parse_args().do == "up":
-            print(kind.create())
-        else:
-            kind.delete()
-    except ClusterError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    up = parser.parse_args().do == "up"
+    return status_of(lambda: print(kind.create()) if up else kind.delete())
 
 
 if __name__ == "__main__":

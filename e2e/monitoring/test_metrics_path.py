@@ -4,21 +4,19 @@ scraped by a real Prometheus, and every query of the dashboard answered.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import secrets
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import yaml
 
-from e2e import images
-from e2e.chart.conftest import CHART, RESTRICTED, Release
+from e2e.chart.conftest import CHART, Release
 from e2e.cluster import images as bases
 from e2e.cluster.paths import ROOT
 from e2e.monitoring import scraping
+from e2e.namespaces import restricted
 from tests.dashboards.live import EVERYTHING, Answer, Prometheus, now_s
 from tests.system.processes import until
 
@@ -36,7 +34,7 @@ VALUES: dict[str, Any] = {
     "config": {"scrape": {"when": "always"}},
 }
 MODEL = "llama-3.1-8b"
-TRAFFIC_S = 12
+TRAFFIC_S = 6
 # Both ways of finding pods, by the job that they give the gateways' series.
 JOBS = ["annotated", "cardan"]
 
@@ -66,18 +64,15 @@ class Watched(NamedTuple):
 @pytest.fixture(scope="module")
 def namespace(cluster: Cluster) -> Iterator[str]:
     """A namespace that admits restricted pods only."""
-    name = f"watched-{secrets.token_hex(3)}"
-    cluster.kubectl("create", "namespace", name)
-    cluster.kubectl("label", "namespace", name, RESTRICTED)
-    yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    with restricted(cluster, "watched") as name:
+        yield name
 
 
 @pytest.fixture(scope="module")
-def watched(cluster: Cluster, namespace: str) -> Iterator[Watched]:
+def watched(cluster: Cluster, namespace: str, tag: str) -> Watched:
     """Two gateways and two engines, watched while they answer for some seconds."""
     cluster.load_image(bases.kept(bases.WATCHER))
-    release = Release(cluster, namespace, images.load(cluster))
+    release = Release(cluster, namespace, tag)
     release.upgrade(VALUES)
     jobs = [scraping.by_annotations(namespace)]
     jobs += [scraping.as_operator(one, namespace) for one in monitors(release)]
@@ -88,9 +83,7 @@ def watched(cluster: Cluster, namespace: str) -> Iterator[Watched]:
     until(lambda: len(prometheus.healthy_targets()) == wanted, f"{wanted} targets", 30.0)
     start_s = now_s()
     assert send_traffic(release) > 20
-    yield Watched(release, prometheus, start_s, now_s(), {})
-    with contextlib.suppress(Exception):
-        release.helm("uninstall", "cardan", "--ignore-not-found")
+    return Watched(release, prometheus, start_s, now_s(), {})
 
 
 def monitors(release: Release) -> list[dict[str, Any]]:

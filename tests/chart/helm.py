@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import subprocess
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import pytest
 import yaml
 
 from e2e.cluster import find
 from e2e.cluster.errors import UnavailableError
+from e2e.missing import give_up
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy/helm/cardan"
@@ -30,13 +29,7 @@ def binary() -> str:
     try:
         return str(find.tool("helm"))
     except UnavailableError as missing:
-        _give_up(str(missing))
-
-
-def _give_up(reason: str) -> NoReturn:
-    if os.environ.get("CARDAN_REQUIRE_CLUSTER") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
+        give_up(str(missing))
 
 
 def run(*argv: str, values: Values | None = None) -> subprocess.CompletedProcess[str]:
@@ -65,7 +58,7 @@ def render(
 ) -> list[Object]:
     """What would be installed, object by object."""
     text = manifest(values, release=release, namespace=namespace)
-    return [found for found in yaml.safe_load_all(text) if found]
+    return [found for found in yaml.load_all(text, yaml.CSafeLoader) if found]
 
 
 def notes(values: Values | None = None) -> str:

@@ -214,7 +214,8 @@ def _limit(
         return current + 1_000_000 if up else 0
     widest = direction.select is Select.MAX
     choose: Callable[[list[int]], int] = max if widest == up else min
-    return choose(proposals)
+    # A share of nothing is nothing for ever: from zero one replica is always allowed.
+    return max(choose(proposals), 1) if up and current == 0 else choose(proposals)
 
 
 def _proposals(

@@ -105,9 +105,9 @@ def sized(plans: Sequence[Plan], need: Need, behavior: Behavior) -> tuple[Plan, 
     offers = tuple(_offer(plan, hold=need.hold) for plan in plans)
     ideal = mix.mixed(offers, total, settled=settled)
     counts = _around_shortage(plans, offers, ideal, total)
-    tolerated = _tolerated(plans, total, ideal) if settled else None
+    remark = _tolerated(plans, total, ideal) if settled else _cramped(offers, ideal, total)
     return tuple(
-        plan.to(n, *_why(plan, n, need, tolerated, mixed=len(plans) > 1))
+        plan.to(n, *_why(plan, n, need, remark, mixed=len(plans) > 1))
         for plan, n in zip(plans, counts, strict=True)
     )
 
@@ -235,16 +235,29 @@ def _tolerated(plans: Sequence[Plan], total: float, kept: tuple[int, ...]) -> Sc
     return ScalingReason(ReasonCode.WITHIN_TOLERANCE, words)
 
 
+def _cramped(offers: mix.Offers, ideal: tuple[int, ...], total: float) -> ScalingReason | None:
+    """That the bounds of the pools have decided."""
+    carried = mix.speed(offers, ideal)
+    n = sum(ideal)
+    if carried < total - mix.EPSILON:
+        words = f"{total:.2f} replicas are needed: the most is {n}"
+        return ScalingReason(ReasonCode.TOO_MANY, words)
+    if ideal == tuple(offer.low for offer in offers) and n > limits.whole(total):
+        words = f"{total:.2f} replicas are needed: the least is {n}"
+        return ScalingReason(ReasonCode.TOO_FEW, words)
+    return None
+
+
 def _why(
-    plan: Plan, n: int, need: Need, tolerated: ScalingReason | None, *, mixed: bool
+    plan: Plan, n: int, need: Need, remark: ScalingReason | None, *, mixed: bool
 ) -> list[ScalingReason]:
     """What made the pool this large."""
     reasons = list(need.reasons)
     if mixed:
         words = f"{n} replicas at {plan.pool.cost:g} each, of speed {plan.speed:.3g}"
         reasons.append(ScalingReason(ReasonCode.MIX, words))
-    if tolerated is not None:
-        reasons.append(tolerated)
+    if remark is not None:
+        reasons.append(remark)
     return reasons
 
 

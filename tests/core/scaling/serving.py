@@ -72,7 +72,9 @@ def pool(
     return PoolState(desired=desired, ready=serving, pending=pending, manual=manual, error=error)
 
 
-def endpoint(name: str, of: str, at: float = START, *, in_flight: float = 2.0) -> EndpointLoad:
+def endpoint(
+    name: str, of: str, at: float = START, *, in_flight: float = 2.0, speed: float = 1.0
+) -> EndpointLoad:
     """A replica that serves."""
     return EndpointLoad(
         id=EndpointId(name),
@@ -81,7 +83,7 @@ def endpoint(name: str, of: str, at: float = START, *, in_flight: float = 2.0) -
         running=known(in_flight, at),
         waiting=known(0.0, at),
         kv_used_ratio=known(0.02 * in_flight, at),
-        prefill_tokens_per_s=known(PREFILL_TOKENS_PER_S, at),
+        prefill_tokens_per_s=known(speed * PREFILL_TOKENS_PER_S, at),
     )
 
 
@@ -91,15 +93,17 @@ def serving(
     at: float = START,
     *,
     in_flight: float = 2.0,
+    speeds: Mapping[str, float] | None = None,
     wake_requested_at: float | None = None,
 ) -> Observation:
-    """The fleet with a ready endpoint for each ready replica."""
+    """The fleet with a ready endpoint for each ready replica; `speeds` are by pool, else 1."""
+    fast = speeds or {}
     return Observation(
         at=WallTime(at),
         demand=asked,
         pools=dict(pools),
         endpoints=tuple(
-            endpoint(f"{name}-{number}", name, at, in_flight=in_flight)
+            endpoint(f"{name}-{number}", name, at, in_flight=in_flight, speed=fast.get(name, 1.0))
             for name, state in pools.items()
             for number in range(state.ready)
         ),

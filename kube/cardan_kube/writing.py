@@ -15,9 +15,10 @@ from urllib.parse import quote
 from cardan_kube.api import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 MERGE: Final = "application/merge-patch+json"
+CHANGE: Final = "application/json-patch+json"
 APPLY: Final = "application/apply-patch+yaml"  # JSON is YAML
 
 
@@ -56,6 +57,11 @@ def apply(
 def merge(path: str, patch: Mapping[str, object], manager: str) -> Request:
     """A merge patch: what is there replaces, None removes."""
     return Request("PATCH", path, patch, MERGE, {"fieldManager": manager})
+
+
+def change(path: str, operations: Sequence[Mapping[str, object]], manager: str) -> Request:
+    """A JSON patch: all operations or none; one of `test` that does not hold is `INVALID`."""
+    return Request("PATCH", path, list(operations), CHANGE, {"fieldManager": manager})
 
 
 def scale(path: str, replicas: int, manager: str, *, version: str = "") -> Request:

@@ -30,6 +30,7 @@ SUBCOMMANDS: Final[dict[str, Subcommand]] = {
     "engine": Subcommand("cardan_sim.serve.main", "sim", "run a simulated vLLM or SGLang server"),
     "explain": Subcommand("cardan_cli.explain", "router", "ask a gateway, and why it went there"),
     "replay": Subcommand("cardan_sim.replay.main", "sim", "send a trace to an OpenAI endpoint"),
+    "controller": Subcommand("cardan_controller.main", "controller", "run the operator"),
     "crds": Subcommand(
         "cardan_controller.crds.main", "controller", "print the custom resource definitions"
     ),
@@ -37,7 +38,7 @@ SUBCOMMANDS: Final[dict[str, Subcommand]] = {
 }
 # What may be the first process of a container: these start no other programs, only forks of
 # their own that they look after.
-SERVERS: Final = frozenset({"router", "engine"})
+SERVERS: Final = frozenset({"router", "controller", "engine"})
 FIRST_PROCESS: Final = 1
 
 

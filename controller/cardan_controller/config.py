@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 from cardan.errors import ConfigError
+from cardan.scaling.budget import Budget
 
 from cardan_controller.election import LeaseConfig
 from cardan_controller.metrics.prometheus import PrometheusConfig
@@ -48,13 +49,6 @@ class GatewaysConfig(_Part, frozen=True):
     selector: str = "app.kubernetes.io/name=cardan,app.kubernetes.io/component=router"
     metrics_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 9090
     endpoint_names: Annotated[str, msgspec.Meta(pattern="^(pod|namespace/pod)$")] = "pod"
-
-
-class Budget(_Part, frozen=True):
-    """What all fleets that name it may use together; None: no such limit."""
-
-    gpus: Annotated[float, msgspec.Meta(ge=0)] | None = None
-    power_w: Annotated[float, msgspec.Meta(ge=0)] | None = None
 
 
 class OperatorConfig(_Part, frozen=True):

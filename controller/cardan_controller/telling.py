@@ -230,7 +230,7 @@ def _pool(tick: Tick, decided: PoolDecision) -> PoolStatus:
 
 def _hot_spots(memory: Memory) -> HotSpotStatus | None:
     known = memory.hot_spots
-    if not known.moves and not known.hot_since:
+    if not known.moves and not known.hot_endpoints:
         return None
     moves = tuple(
         MoveStatus(
@@ -245,7 +245,7 @@ def _hot_spots(memory: Memory) -> HotSpotStatus | None:
         )
         for move in known.moves
     )
-    return HotSpotStatus(endpoints=tuple(sorted(known.hot_since)), moves=moves)
+    return HotSpotStatus(endpoints=tuple(sorted(known.hot_endpoints)), moves=moves)
 
 
 def _inputs(demand: Demand) -> list[InputHealth]:

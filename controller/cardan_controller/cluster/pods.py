@@ -44,6 +44,7 @@ class _Condition(msgspec.Struct, rename="camel"):
 
 class _Status(msgspec.Struct):
     phase: str = ""
+    pod_ip: str = msgspec.field(name="podIP", default="")
     conditions: list[_Condition] | None = None
 
 
@@ -67,6 +68,7 @@ class PodFacts(msgspec.Struct, frozen=True):
     unschedulable: str = ""
     leaving: bool = False
     deletion_cost: int | None = None
+    address: str = ""
 
 
 def read_pod(raw: msgspec.Raw) -> PodFacts | None:
@@ -90,6 +92,7 @@ def read_pod(raw: msgspec.Raw) -> PodFacts | None:
         unschedulable=(scheduled.message or scheduled.reason) if waits and scheduled else "",
         leaving=meta.deletion_timestamp is not None,
         deletion_cost=_number(meta.annotations.get(DELETION_COST)),
+        address=status.pod_ip,
     )
 
 

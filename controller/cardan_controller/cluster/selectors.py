@@ -41,6 +41,12 @@ class Requirement(NamedTuple):
         among = there and labels[self.label] in self.values
         return among if self.operator is Operator.IN else not among
 
+    def text(self) -> str:
+        """As it is written."""
+        if self.operator in (Operator.EXISTS, Operator.ABSENT):
+            return self.label if self.operator is Operator.EXISTS else f"!{self.label}"
+        return f"{self.label} {self.operator.value} ({','.join(sorted(self.values))})"
+
 
 class Selector(NamedTuple):
     """A conjunction. One without requirements matches nothing here: no fleet owns every pod."""
@@ -50,6 +56,10 @@ class Selector(NamedTuple):
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Is an object with these labels meant?"""
         return bool(self.requirements) and all(one.matches(labels) for one in self.requirements)
+
+    def text(self) -> str:
+        """As `kubectl get -l` takes it."""
+        return ",".join(one.text() for one in self.requirements)
 
     def handle(self) -> tuple[str, str] | None:
         """A label and the value that all matching objects have, to find them by; None if none."""

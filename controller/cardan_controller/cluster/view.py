@@ -175,8 +175,12 @@ class ClusterView:
     def workload(self, ref: TargetRef) -> TargetFacts | None:
         """A target that is watched; None for other kinds, and for one that is not there."""
         key = f"{ref.namespace}/{ref.name}"
-        if ref.api_version.rpartition("/")[0] != "apps":
+        if not self.watches(ref):
             return None
-        if ref.kind == "Deployment":
-            return self.deployments.get(key)
-        return self.stateful_sets.get(key) if ref.kind == "StatefulSet" else None
+        kind = self.deployments if ref.kind == "Deployment" else self.stateful_sets
+        return kind.get(key)
+
+    @staticmethod
+    def watches(ref: TargetRef) -> bool:
+        """Is this a kind of target that is watched?"""
+        return ref.api_version == "apps/v1" and ref.kind in ("Deployment", "StatefulSet")

@@ -12,7 +12,7 @@ what is left.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from cardan.scaling.decision import PoolDecision, ReasonCode, ScalingDecision, ScalingReason
@@ -30,8 +30,8 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The most that may be used at once; None is no cap. `name` is what reasons call it."""
 
     name: str = "budget"
-    gpus: float | None = None
-    power_w: float | None = None
+    gpus: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    power_w: Annotated[float, msgspec.Meta(ge=0)] | None = None
 
 
 class Cut(msgspec.Struct, frozen=True, kw_only=True):

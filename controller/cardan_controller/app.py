@@ -1,0 +1,346 @@
+"""The operator's process: everything is built and every task is started here.
+
+One replica leads and ticks; the others watch too, so that they can take over without listing a
+cluster first. Whoever loses the lease ends its process: kubelet starts it again with nothing in
+hand that could be written late. `docs/explanation/operator.md` draws it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+import kopf
+import msgspec
+from aiohttp import web
+from cardan.errors import CardanError
+from cardan.instants import Monotonic, WallTime
+from cardan_kube.api import KubernetesApi, own_namespace
+
+from cardan_controller import gathering, planning
+from cardan_controller.cluster.pods import PodIndex
+from cardan_controller.cluster.scales import Scales
+from cardan_controller.cluster.selectors import parse
+from cardan_controller.cluster.view import AGENT, ClusterView
+from cardan_controller.crds.documents import read_fleet
+from cardan_controller.election import Election
+from cardan_controller.fleets import Fleets
+from cardan_controller.gathering import Cluster, target_of
+from cardan_controller.handlers import registry
+from cardan_controller.keda import ExternalScaler, Pool, Recommendations
+from cardan_controller.leading import Leader
+from cardan_controller.metrics.gateways import Gateway, GatewaySource
+from cardan_controller.metrics.prometheus import PrometheusSource
+from cardan_controller.metrics.promql import Windows
+from cardan_controller.pb.keda import externalscaler_pb2_grpc
+from cardan_controller.planning import Home
+from cardan_controller.serving import Port
+from cardan_controller.telemetry import Telemetry, WatchMeter
+from cardan_controller.ticking import Ticker
+from cardan_controller.wakes import Wakes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+    from random import Random
+
+    from cardan_controller.cluster.targets import TargetRef
+    from cardan_controller.config import OperatorConfig
+    from cardan_controller.metrics.answers import MetricsSource
+
+log = logging.getLogger(__name__)
+
+# How long a replica that ends may take to let go of the lease and close what it has open.
+LEAVE_S: Final = 5.0
+# How often it is looked whether everything has been listed once.
+SYNC_POLL_S: Final = 0.1
+
+
+def wall() -> WallTime:
+    """The time of day."""
+    return WallTime(time.time())
+
+
+def monotonic() -> Monotonic:
+    """The clock that never jumps."""
+    return Monotonic(time.monotonic())
+
+
+class LostLeaseError(CardanError):
+    """This replica leads no more."""
+
+
+class LeavingError(CardanError):
+    """This replica is to end."""
+
+
+class Operator:
+    """One replica."""
+
+    def __init__(self, config: OperatorConfig, rng: Random) -> None:
+        self.config = config
+        self.telemetry = Telemetry()
+        self.recommendations = Recommendations()
+        self._kick = asyncio.Event()
+        self.fleets = Fleets(self._kick.set)
+        self.wakes = Wakes(self._kick.set)
+        meter = WatchMeter(self.telemetry, monotonic)
+        self.view = ClusterView(config.kubeconfig, config.namespaces, meter, rng)
+        self._api = KubernetesApi(config.kubeconfig, AGENT)
+        self._lease_api = KubernetesApi(config.kubeconfig, AGENT)
+        self.leader = self._candidate(rng)
+        self._selector = parse(config.gateways.selector)
+        self._scales = Scales(self._api)
+        self._pods = PodIndex(())
+        self._source = self._metrics_source()
+        self._ticker = Ticker(
+            config, self.fleets, self.wakes, self._api, self.telemetry, self.leader.leads
+        )
+        self.address = ""
+
+    def _candidate(self, rng: Random) -> Leader:
+        lease = self.config.lease
+        if not lease.namespace:
+            namespace = own_namespace(self.config.kubeconfig)
+            lease = msgspec.structs.replace(lease, namespace=namespace)
+        name = f"{socket.gethostname()}_{rng.getrandbits(32):08x}"
+        election = Election(name, lease, rng)
+        return Leader(
+            election, self._lease_api, lease, _address(self.config), monotonic=monotonic, wall=wall
+        )
+
+    def _metrics_source(self) -> MetricsSource:
+        metrics = self.config.metrics
+        if metrics.prometheus is not None:
+            windows = Windows(metrics.short_window_s, metrics.long_window_s)
+            return PrometheusSource(metrics.prometheus, windows)
+        return GatewaySource(
+            self._gateways, short_s=metrics.short_window_s, long_s=metrics.long_window_s
+        )
+
+    # What the port asks
+
+    def leads(self) -> bool:
+        """See `Standing`."""
+        return self.leader.leads()
+
+    def leader_url(self) -> str:
+        """See `Standing`."""
+        return self.leader.leader_url()
+
+    def ready(self) -> bool:
+        """See `Standing`."""
+        return self.view.synced
+
+    # What runs
+
+    async def run(self) -> None:
+        """Until cancelled, or until the lease is lost."""
+        async with self._port(), self._keda(), asyncio.TaskGroup() as group:
+            for name, work in self._tasks():
+                group.create_task(work, name=name)
+
+    def _tasks(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+        watches = [(f"watch-{n}", work) for n, work in enumerate(self.view.run())]
+        return [("lease", self.leader.run()), ("lead", self._lead()), *watches]
+
+    async def _lead(self) -> None:
+        await self.leader.began.wait()
+        self.telemetry.leading.set(1)
+        while not self.view.synced:  # noqa: ASYNC110 - six watches, once in a process's life
+            await asyncio.sleep(SYNC_POLL_S)
+        log.info("everything is listed: fleets are looked after every %g s", self.config.tick_s)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._until_lost(), name="until-lost")
+            group.create_task(self._kopf(), name="kopf")
+            group.create_task(self._ticks(), name="ticks")
+
+    async def _until_lost(self) -> None:
+        await self.leader.ended.wait()
+        self.telemetry.leading.set(0)
+        raise LostLeaseError("the lease is lost")
+
+    async def _kopf(self) -> None:
+        settings = kopf.OperatorSettings()
+        namespaces = self.config.namespaces
+        await kopf.operator(
+            registry=registry(self.fleets, self._forget, self.config.kubeconfig),
+            settings=settings,
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+        )
+        raise LeavingError("a signal came")  # kopf takes signals itself, and returns
+
+    async def _ticks(self) -> None:
+        while True:
+            began = monotonic()
+            result = await self._tick()
+            self.telemetry.ticks.labels(result).inc()
+            self.telemetry.tick_seconds.observe(monotonic() - began)
+            self._kick.clear()
+            left_s = self.config.tick_s - (monotonic() - began)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(left_s, 0.0)):
+                    await self._kick.wait()
+
+    async def _tick(self) -> str:
+        """One tick; what came of it."""
+        try:
+            self._pods = PodIndex(pod for _, pod in self.view.pods.items())
+            answers = await self._source.read(wall())
+            failed = sum(bool(answer.failed) for answer in answers.by_name.values())
+            self.telemetry.failed_asks.set(failed)
+            await self._scales.refresh(self._foreign_targets())
+            await self._ticker.tick(self._cluster(), answers, wall())
+        except Exception:  # one bad fleet or answer must not end the operator
+            log.exception("a tick failed; the next one is made all the same")
+            return "failed"
+        self._recommend()
+        return "ok"
+
+    def _recommend(self) -> None:
+        """What was decided, for those who carry it out themselves."""
+        self.recommendations.set(
+            {
+                Pool(*key, pool.pool): pool.desired
+                for key, decision in self._ticker.decisions.items()
+                for pool in decision.pools
+            }
+        )
+
+    # What a tick looks at
+
+    def _cluster(self) -> Cluster:
+        claimed = gathering.claims(
+            [
+                (Home(*key, fleet.meta.uid, fleet.meta.namespace), fleet.spec)
+                for key, fleet in self.fleets
+                if fleet.spec is not None
+            ]
+        )
+        return Cluster(
+            pods=self._pods,
+            target=lambda ref: self._scales.target(ref, self.view.workload(ref)),
+            autoscalers=[autoscaler for _, autoscaler in self.view.autoscalers.items()],
+            budgets=[budget for _, budget in self.view.budgets.items()],
+            overlay=lambda namespace, name: self.view.overlays.get(f"{namespace}/{name}"),
+            ready_gateways=self._ready_gateways,
+            claimed=claimed,
+            with_namespace=self.config.gateways.endpoint_names == "namespace/pod",
+        )
+
+    def _foreign_targets(self) -> list[TargetRef]:
+        """Targets that no watch tells of."""
+        refs = [
+            target_of(key[0], pool)
+            for key, fleet in self.fleets
+            if fleet.spec is not None
+            for pool in fleet.spec.pools
+        ]
+        return [ref for ref in refs if not self.view.watches(ref)]
+
+    def _ready_gateways(self, namespace: str) -> int:
+        pods = self._pods.find(namespace, self._selector)
+        return sum(pod.ready_at is not None and not pod.leaving for pod in pods)
+
+    def _gateways(self) -> list[Gateway]:
+        """The pages to read where there is no Prometheus."""
+        port = self.config.gateways.metrics_port
+        return [
+            Gateway(f"http://{_host(pod.address)}:{port}/metrics", pod.namespace)
+            for _, pod in self.view.pods.items()
+            if pod.ready_at is not None and pod.address and self._selector.matches(pod.labels)
+        ]
+
+    async def _forget(self, body: dict[str, Any]) -> None:
+        """A fleet is deleted: gateways are to forget it too."""
+        fleet = read_fleet(msgspec.json.encode(body))
+        gateways = fleet.spec.gateways.namespace if fleet.spec else ""
+        meta = fleet.meta
+        home = Home(meta.namespace, meta.name, meta.uid, gateways or meta.namespace)
+        if self.view.overlays.get(f"{home.gateways}/{planning.overlay_name(home)}") is not None:
+            await self._api.send(planning.forgotten(home).request)
+
+    # Servers
+
+    @contextlib.asynccontextmanager
+    async def _port(self) -> AsyncIterator[None]:
+        port = Port(self, self.wakes, self.telemetry.registry, wall)
+        runner = web.AppRunner(port.application(), access_log=None)
+        await runner.setup()
+        host, _, number = self.config.listen.rpartition(":")
+        site = web.TCPSite(runner, host.strip("[]"), int(number))
+        await site.start()
+        self.address = _listening(runner)
+        log.info("listening on %s", self.address)
+        try:
+            yield
+        finally:
+            await runner.cleanup()
+
+    @contextlib.asynccontextmanager
+    async def _keda(self) -> AsyncIterator[None]:
+        if not self.config.keda:
+            yield
+            return
+        server = grpc.aio.server()
+        scaler = ExternalScaler(self.recommendations)
+        externalscaler_pb2_grpc.add_ExternalScalerServicer_to_server(scaler, server)
+        server.add_insecure_port(self.config.keda)
+        await server.start()
+        try:
+            yield
+        finally:
+            await server.stop(LEAVE_S)
+
+    async def close(self) -> None:
+        """Drop all connections."""
+        await self._source.close()
+        await self._api.close()
+        await self._lease_api.close()
+
+
+async def serve(config: OperatorConfig, rng: Random) -> int:
+    """Run one replica until a signal comes; the process's exit status."""
+    operator = Operator(config, rng)
+    running = asyncio.ensure_future(operator.run())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    try:
+        await running
+    except asyncio.CancelledError:
+        log.info("leaving")
+        return 0
+    except BaseExceptionGroup as group:
+        if group.subgroup(LeavingError) is not None:
+            return 0
+        if group.subgroup(LostLeaseError) is None:
+            raise
+        log.warning("the lease is lost: this process ends, another one leads")
+        return 1
+    finally:
+        await operator.close()
+    return 0
+
+
+def _address(config: OperatorConfig) -> str:
+    """Where other replicas send gateways: this pod, and the port of `listen`."""
+    host = os.environ.get("POD_IP") or config.listen.rpartition(":")[0]
+    return f"http://{_host(host.strip('[]'))}:{config.listen.rpartition(':')[2]}"
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _listening(runner: web.AppRunner) -> str:
+    host, port, *_ = runner.addresses[0]
+    return f"http://{_host(host)}:{port}"

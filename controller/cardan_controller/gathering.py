@@ -1,0 +1,188 @@
+"""One fleet's part of what the cluster has: pure.
+
+Of everything that is watched: the scale targets of the fleet and what they ask for, their pods, who
+else scales them, what disruption budgets allow, what gateways are told now.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from cardan.scaling.observation import PendingReplica, PoolState
+from cardan.scaling.orders import Limits
+
+from cardan_controller.cluster.others import same_target
+from cardan_controller.cluster.pods import endpoint_of, pool_state
+from cardan_controller.cluster.selectors import parse
+from cardan_controller.cluster.targets import TargetRef
+from cardan_controller.observing import Member, Subject
+from cardan_controller.planning import Home, Scaling, overlay_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from cardan.instants import WallTime
+    from cardan.overlay import RoutingOverlay
+
+    from cardan_controller.cluster.others import Autoscaler, DisruptionBudget
+    from cardan_controller.cluster.pods import PodFacts, PodIndex
+    from cardan_controller.cluster.targets import TargetFacts
+    from cardan_controller.crds.fleet import FleetPool, FleetSpec
+
+# These take the replicas with the highest ordinals when they shrink.
+BY_ORDINAL: Final = frozenset({"StatefulSet", "LeaderWorkerSet"})
+# A replica that a controller could not even make has no pod, and so no name.
+NOT_MADE: Final = "(not made)"
+
+
+class Cluster(NamedTuple):
+    """What is known of the cluster at one tick.
+
+    `target` finds a scale target, or says why it cannot be had. `ready_gateways` counts those of a
+    namespace.
+    """
+
+    pods: PodIndex
+    target: Callable[[TargetRef], tuple[Scaling, TargetFacts] | str]
+    autoscalers: Sequence[Autoscaler]
+    budgets: Sequence[DisruptionBudget]
+    overlay: Callable[[str, str], RoutingOverlay | None]
+    ready_gateways: Callable[[str], int]
+    claimed: Mapping[TargetRef, str]
+    with_namespace: bool
+
+
+class Part(NamedTuple):
+    """One fleet's part."""
+
+    home: Home
+    subject: Subject
+    pools: dict[str, PoolState]
+    scalings: dict[str, Scaling]
+    limits: dict[str, Limits]
+    pods: tuple[PodFacts, ...]
+    overlay: RoutingOverlay | None
+    conflict: str
+    selector: str
+
+
+def gather(
+    cluster: Cluster,
+    fleet: Home,
+    spec: FleetSpec,
+    draining: Collection[str],
+    manual: Mapping[str, str],
+    now: WallTime,
+) -> Part:
+    """A fleet's part. `draining` are pods that leave, `manual` who changed a pool by hand."""
+    pools: dict[str, PoolState] = {}
+    scalings: dict[str, Scaling] = {}
+    limits: dict[str, Limits] = {}
+    members: list[Member] = []
+    every: list[PodFacts] = []
+    selectors: list[str] = []
+    for pool in spec.pools:
+        found = cluster.target(target_of(fleet.namespace, pool))
+        if isinstance(found, str):
+            pools[pool.name] = PoolState(desired=0, ready=0, error=found)
+            continue
+        scaling, facts = found
+        selector = parse(pool.selector.text()) if pool.selector else facts.selector
+        pods = cluster.pods.find(fleet.namespace, selector)
+        leaving = {
+            pod.name: endpoint_of(pod, with_namespace=cluster.with_namespace)
+            for pod in pods
+            if pod.name in draining
+        }
+        scalings[pool.name] = scaling
+        pools[pool.name] = _with_those_not_made(
+            pool_state(scaling.replicas, pods, leaving, now, manual=manual.get(pool.name, "")),
+            facts,
+        )
+        limits[pool.name] = Limits(
+            allowed_disruptions=_allowed(cluster.budgets, fleet.namespace, pods),
+            by_ordinal=pool.scale_target_ref.kind in BY_ORDINAL,
+        )
+        members += [_member(pod, pool.name, cluster, now) for pod in pods if not pod.leaving]
+        every += pods
+        selectors.append(selector.text())
+    subject = Subject(
+        fleet.gateways, spec.model, tuple(members), cluster.ready_gateways(fleet.gateways)
+    )
+    return Part(
+        home=fleet,
+        subject=subject,
+        pools=pools,
+        scalings=scalings,
+        limits=limits,
+        pods=tuple(every),
+        overlay=cluster.overlay(fleet.gateways, overlay_name(fleet)),
+        conflict=_conflict(cluster, fleet, spec),
+        selector=",".join(selectors) if len(selectors) == 1 else "",
+    )
+
+
+def target_of(namespace: str, pool: FleetPool) -> TargetRef:
+    """A pool's target by its full name."""
+    ref = pool.scale_target_ref
+    return TargetRef(namespace, ref.api_version, ref.kind, ref.name)
+
+
+def _with_those_not_made(state: PoolState, facts: TargetFacts) -> PoolState:
+    """Replicas that a quota keeps from being made are pending like those that find no node."""
+    missing = state.desired - state.ready - len(state.pending)
+    if not facts.refused or missing <= 0:
+        return state
+    stuck = (PendingReplica(NOT_MADE, facts.refused_at, facts.refused),) * missing
+    return PoolState(
+        desired=state.desired,
+        ready=state.ready,
+        pending=state.pending + stuck,
+        draining=state.draining,
+        started_s=state.started_s,
+        manual=state.manual,
+    )
+
+
+def _member(pod: PodFacts, pool: str, cluster: Cluster, now: WallTime) -> Member:
+    id_ = endpoint_of(pod, with_namespace=cluster.with_namespace)
+    return Member(id_, pool, pod.ready_at is not None, max(0.0, now - pod.created_at))
+
+
+def _allowed(
+    budgets: Sequence[DisruptionBudget], namespace: str, pods: Sequence[PodFacts]
+) -> int | None:
+    """What every budget that covers any of these pods allows; None where none does."""
+    covering = [
+        budget.allowed
+        for budget in budgets
+        if budget.namespace == namespace
+        and any(budget.selector.matches(pod.labels) for pod in pods)
+    ]
+    return min(covering, default=None)
+
+
+def _conflict(cluster: Cluster, fleet: Home, spec: FleetSpec) -> str:
+    """Who else scales one of the fleet's targets; empty if nobody does."""
+    name = f"{fleet.namespace}/{fleet.name}"
+    for pool in spec.pools:
+        target = target_of(fleet.namespace, pool)
+        for autoscaler in cluster.autoscalers:
+            if same_target(autoscaler.target, target):
+                return (
+                    f"the HorizontalPodAutoscaler {autoscaler.name} scales {target.kind}"
+                    f" {target.name} too: remove it, or let the fleet only recommend"
+                )
+        owner = cluster.claimed.get(target, name)
+        if owner != name:
+            return f"{target.kind} {target.name} belongs to the fleet {owner} already"
+    return ""
+
+
+def claims(fleets: Sequence[tuple[Home, FleetSpec]]) -> dict[TargetRef, str]:
+    """Whose each target is: of several fleets that name it, the first by name."""
+    claimed: dict[TargetRef, str] = {}
+    for fleet, spec in sorted(fleets, key=lambda item: (item[0].namespace, item[0].name)):
+        for pool in spec.pools:
+            claimed.setdefault(target_of(fleet.namespace, pool), f"{fleet.namespace}/{fleet.name}")
+    return claimed

@@ -1,0 +1,70 @@
+"""`cardan controller`: the operator, or what it would have done.
+
+cardan controller --config operator.yaml           run a replica
+cardan controller --dry-run --replay FILE          decide on recorded observations, and say why
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from random import Random
+from typing import TYPE_CHECKING
+
+from cardan.errors import CardanError
+
+from cardan_controller.config import load
+from cardan_controller.replay import replay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cardan_controller.config import OperatorConfig
+
+
+def main(argv: list[str]) -> int:
+    """Run as a command; 2 for what was asked wrongly."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.replay is not None or args.dry_run:
+        if args.replay is None:
+            parser.error("--dry-run decides on recorded observations: name them with --replay FILE")
+        return _told(lambda: replay(args.replay, args.fleet, sys.stdout))
+    return _told(lambda: _serve(load(args.config)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cardan controller", description="Hold fleets' SLOs at the least cost."
+    )
+    parser.add_argument("--config", default="", metavar="FILE", help="YAML; see docs/reference")
+    parser.add_argument("--dry-run", action="store_true", help="decide, and touch nothing")
+    parser.add_argument("--replay", metavar="FILE", help="observations, one JSON object a line")
+    parser.add_argument(
+        "--fleet", default="", metavar="FILE", help="an InferenceFleet instead of the recorded one"
+    )
+    return parser
+
+
+def _told(run: Callable[[], int]) -> int:
+    """Run it; what is wrong with its input is a sentence, not a traceback."""
+    try:
+        return run()
+    except (CardanError, OSError) as error:
+        sys.stderr.write(f"cardan controller: {error}\n")
+        return 2
+
+
+def _serve(config: OperatorConfig) -> int:
+    from cardan_controller.app import serve  # kopf and grpc: not for a replay
+
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    return asyncio.run(serve(config, Random()))

@@ -94,13 +94,20 @@ class Operator:
         self.view = ClusterView(config.kubeconfig, config.namespaces, meter, rng)
         self._api = KubernetesApi(config.kubeconfig, AGENT)
         self._lease_api = KubernetesApi(config.kubeconfig, AGENT)
+        self._identity = f"{socket.gethostname()}_{rng.getrandbits(32):08x}"
         self.leader = self._candidate(rng)
         self._selector = parse(config.gateways.selector)
-        self._scales = Scales(self._api)
+        self._scales = Scales(self._api, monotonic)
         self._pods = PodIndex(())
         self._source = self._metrics_source()
         self._ticker = Ticker(
-            config, self.fleets, self.wakes, self._api, self.telemetry, self.leader.leads
+            config,
+            self.fleets,
+            self.wakes,
+            self._api,
+            self.telemetry,
+            self.leader.leads,
+            self._identity,
         )
         self.address = ""
 
@@ -109,8 +116,7 @@ class Operator:
         if not lease.namespace:
             namespace = own_namespace(self.config.kubeconfig)
             lease = msgspec.structs.replace(lease, namespace=namespace)
-        name = f"{socket.gethostname()}_{rng.getrandbits(32):08x}"
-        election = Election(name, lease, rng)
+        election = Election(self._identity, lease, rng)
         return Leader(
             election, self._lease_api, lease, _address(self.config), monotonic=monotonic, wall=wall
         )

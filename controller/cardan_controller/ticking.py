@@ -20,12 +20,14 @@ from cardan.scaling.memory import Memory
 from cardan.scaling.observation import Observation
 from cardan.scaling.orders import orders
 from cardan_kube.api import ApiError
+from cardan_kube.events import Events, Regarding, Reporter
 
 from cardan_controller import events, gathering, planning, telling
+from cardan_controller.crds.definitions import API_VERSION, FLEET
 from cardan_controller.crds.fleet import Mode
 from cardan_controller.crds.status import FleetStatus
 from cardan_controller.observing import demand_of, keys_of, loads_of
-from cardan_controller.planning import Home
+from cardan_controller.planning import Home, Write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from cardan_controller.gathering import Cluster, Part
     from cardan_controller.leading import Api
     from cardan_controller.metrics.answers import Answers
-    from cardan_controller.planning import Write
     from cardan_controller.telemetry import Telemetry
     from cardan_controller.wakes import Wakes
 
@@ -88,6 +89,7 @@ class Ticker:
         api: Api,
         telemetry: Telemetry,
         leads: Callable[[], bool],
+        identity: str,
     ) -> None:
         self._config = config
         self._fleets = fleets
@@ -95,6 +97,7 @@ class Ticker:
         self._api = api
         self._telemetry = telemetry
         self._leads = leads
+        self._events = Events(Reporter(planning.MANAGER, identity))
         self._known: dict[Key, Known] = {}
         self._room = asyncio.Semaphore(AT_ONCE)
         self.decisions: dict[Key, ScalingDecision] = {}
@@ -257,8 +260,18 @@ class Ticker:
         key = (home.namespace, home.name)
         if not await self._write(key, planning.statuses(home, status)):
             return
+        about = Regarding(API_VERSION, FLEET.kind, home.namespace, home.name, home.uid)
         for event in events.events_of(known.status, status):
-            await self._write(key, events.written(home, event, now))
+            told = self._events.tell(
+                about,
+                "Warning" if event.warning else "Normal",
+                event.reason,
+                event.note,
+                now_s=now,
+                action="Scale",
+            )
+            if told is not None:
+                await self._write(key, Write("event", told))
         known.status = status
 
     async def _write(self, key: Key, write: Write) -> bool:

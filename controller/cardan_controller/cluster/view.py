@@ -18,6 +18,7 @@ from cardan_kube.writing import Collection
 
 from cardan_controller.cluster.others import read_autoscaler, read_budget
 from cardan_controller.cluster.pods import read_pod
+from cardan_controller.cluster.scales import WATCHED
 from cardan_controller.cluster.targets import TargetRef, read_workload
 from cardan_controller.crds.definitions import GROUP, OVERLAY, VERSION
 
@@ -183,4 +184,4 @@ class ClusterView:
     @staticmethod
     def watches(ref: TargetRef) -> bool:
         """Is this a kind of target that is watched?"""
-        return ref.api_version == "apps/v1" and ref.kind in ("Deployment", "StatefulSet")
+        return (ref.api_version, ref.kind) in WATCHED

@@ -145,7 +145,7 @@ async def test_a_draining_vllm_finishes_says_it_is_healthy_and_answers_500() -> 
 
 
 async def test_a_draining_sglang_is_not_ready_but_serves_until_nothing_is_left() -> None:
-    flags = ("--engine", "sglang", "--time-scale", "0.2")
+    flags = ("--engine", "sglang", "--time-scale", "0.4")
     async with (
         engine(*flags) as child,
         connect(child.url) as holding,
@@ -165,7 +165,7 @@ async def test_a_draining_sglang_is_not_ready_but_serves_until_nothing_is_left()
 
 
 async def test_a_token_beyond_the_vocabulary_silences_and_kills_an_sglang() -> None:
-    flags = ("--engine", "sglang", "--time-scale", "0.05")
+    flags = ("--engine", "sglang", "--time-scale", "0.3")  # the stream lasts, the silence not
     async with engine(*flags) as child, connect(child.url) as wire:
         await start_stream(wire)
         async with connect(child.url) as poison:

@@ -43,7 +43,7 @@ gen-check: $(READY) ## generated files are fresh
 	$(BIN)/python -m tools.gen_config_reference --check
 	$(BIN)/python -m tools.gen_chart_reference --check
 	$(BIN)/python -m tools.gen_dashboards --check
-	$(BIN)/python tools/gen_crds.py --check
+	$(BIN)/python -m tools.gen_crds --check
 
 docs-check: gen-check ## links between the pages resolve, generated pages are fresh
 	$(BIN)/pytest -q -n 0 tests/tidy/test_hygiene.py -k "links or anchors or generated"

@@ -1,23 +1,25 @@
 """Writes the chart's definitions of custom resources and docs/reference/crds.md.
 
-Both follow from the structs in controller/cardan_controller/crds; `--check` fails if one is stale.
+Both follow from the structs in controller/cardan_controller/crds.
+
+Run as `python -m tools.gen_crds`; `--check` fails if one is stale.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 from cardan_controller.crds.definitions import API_VERSION, definitions
 from cardan_controller.crds.main import text_of
 
+from tools.generated import ROOT, write_or_check
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
 CHART = ROOT / "deploy/helm/cardan/definitions"
 PAGE = ROOT / "docs/reference/crds.md"
 EXAMPLE = ROOT / "docs/reference/fleet.yaml"
@@ -59,19 +61,7 @@ ABOUT: Final = {
 
 def main() -> int:
     """Write the files, or compare them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare instead of writing")
-    check = parser.parse_args().check
-    stale = 0
-    for path, content in files().items():
-        if not check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content)
-        elif not path.is_file() or path.read_text() != content:
-            stale = 1
-            told = f"{path.relative_to(ROOT)} is stale: run python tools/gen_crds.py"
-            sys.stderr.write(told + "\n")
-    return stale
+    return write_or_check(files(), "python -m tools.gen_crds", __doc__)
 
 
 def files() -> dict[Path, str]:

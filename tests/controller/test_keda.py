@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
@@ -10,6 +9,8 @@ import pytest
 from cardan_controller.keda import METRIC, ExternalScaler, Pool, Recommendations
 from cardan_controller.pb.keda import externalscaler_pb2 as pb
 from cardan_controller.pb.keda import externalscaler_pb2_grpc as pb_grpc
+
+from tests.fakes.waiting import soon
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -71,8 +72,7 @@ async def test_waking_is_pushed(scaler: Scaler) -> None:
     answers = aiter(stream)
     assert (await anext(answers)).result is False
     scaler.recommendations.set({POOL: 1})
-    async with asyncio.timeout(5):
-        assert (await anext(answers)).result is True
+    assert (await soon(anext(answers))).result is True
     stream.cancel()
 
 

@@ -67,10 +67,10 @@ BAD: dict[str, tuple[Document, str]] = {
         "spec: Required value",
     ),
     # typing errors
-    "an unknown field": (fleet(modle="x"), 'unknown field "spec.modle"'),
+    "an unknown field": (fleet(modelName="x"), 'unknown field "spec.modelName"'),
     "an unknown field of a policy": (
-        policy("concurrency", concurrency={"targt": 3}),
-        'unknown field "spec.policies[0].concurrency.targt"',
+        policy("concurrency", concurrency={"targets": 3}),
+        'unknown field "spec.policies[0].concurrency.targets"',
     ),
     "an unknown role": (fleet(pools=[pool(role="prefil")]), "spec.pools[0].role"),
     "an unknown engine": (fleet(engine="tgi"), "spec.engine"),

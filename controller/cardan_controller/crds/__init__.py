@@ -3,6 +3,8 @@
     fleet       InferenceFleet: its specification, which is the core's and what a cluster adds
     status      what the operator says of a fleet
     documents   objects of the API become structs and back
+    sections    how values are written
+    defaults    what is missing is filled in, as the API server does it
 
 What users install follows from the structs:
 

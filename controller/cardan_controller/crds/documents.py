@@ -1,11 +1,12 @@
 """Objects of the API become structs and back.
 
-A policy is a section of its type's name in YAML, and a tagged struct in the core: `section_of` says
-how the one is called that the other has as its tag.
+What is read need not come from an API server: a file has only what its author wrote. Defaults are
+filled in first, as the server would, so that both mean the same.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -13,13 +14,15 @@ import msgspec
 from cardan.errors import CardanError
 from cardan_kube.objects import Meta
 
+from cardan_controller.crds.defaults import filled
 from cardan_controller.crds.fleet import FleetSpec
+from cardan_controller.crds.schema import object_schema
+from cardan_controller.crds.sections import Document, section_of, sectioned, without_none
 from cardan_controller.crds.status import FleetStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Document = dict[str, Any]
 _POLICY: Final = re.compile(r"(spec\.policies\[(\d+)\])(?!\.type)")
 
 
@@ -53,12 +56,6 @@ class SpecError(CardanError):
     """A specification that cannot be decided by; the message names the field."""
 
 
-def section_of(tag: str) -> str:
-    """The section of a tag: `some-policy` has its options in `somePolicy`."""
-    first, *rest = tag.split("-")
-    return first + "".join(word.capitalize() for word in rest)
-
-
 def read_fleet(raw: msgspec.Raw | bytes) -> Fleet:
     """A fleet from the API's JSON; `msgspec.DecodeError` if it is no object of the API.
 
@@ -83,20 +80,25 @@ def status_document(status: FleetStatus) -> Document:
 
 
 def read_spec(document: Mapping[str, Any]) -> FleetSpec:
-    """A fleet's specification, as the API server holds it.
+    """A fleet's specification, as the API server holds it or as a file has it.
 
     Raises:
         SpecError: a field is wrong. The API server has refused most of this before; what is left
             is what a newer or older definition has let through.
     """
-    flat = {**document}
-    policies = document.get("policies")
+    flat = filled(document, _schema())
+    policies = flat.get("policies")
     if isinstance(policies, list):
         flat["policies"] = [_flat(entry, at) for at, entry in enumerate(policies)]
     try:
         return msgspec.convert(flat, FleetSpec)
     except msgspec.ValidationError as error:
         raise SpecError(_in_sections(str(error), policies)) from error
+
+
+@functools.cache
+def _schema() -> Document:
+    return object_schema(FleetSpec)
 
 
 def _flat(entry: object, at: int) -> object:
@@ -127,49 +129,6 @@ def _in_sections(message: str, policies: object) -> str:
 def spec_document(spec: FleetSpec) -> Document:
     """The same as it is written in YAML, every default told."""
     document: Document = msgspec.to_builtins(spec)
-    document["policies"] = [_sectioned(entry) for entry in document["policies"]]
-    whole: Document = _without_none(document)
+    document["policies"] = [sectioned(entry) for entry in document["policies"]]
+    whole: Document = without_none(document)
     return whole
-
-
-def _sectioned(entry: Document) -> Document:
-    options = {key: value for key, value in entry.items() if key != "type"}
-    return {"type": entry["type"], **({section_of(entry["type"]): options} if options else {})}
-
-
-def _without_none(value: Any) -> Any:  # noqa: ANN401 - any part of a document
-    if isinstance(value, dict):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list | tuple):
-        return [_without_none(item) for item in value]
-    return value
-
-
-def written(value: object) -> Any:  # noqa: ANN401 - any part of a document
-    """A field's value as it is written, whole numbers without a fraction."""
-    if isinstance(value, tuple) and any(_is_tagged(item) for item in value):
-        return [_sectioned(_whole(_not_default(item))) for item in value]
-    return _whole(_without_none(msgspec.to_builtins(value)))
-
-
-def _not_default(value: Any) -> Document:  # noqa: ANN401 - one of several structs
-    """A tagged struct without the fields that say nothing new."""
-    fields = {field.encode_name: field for field in msgspec.structs.fields(value)}
-    told: Document = msgspec.to_builtins(value)
-    return {
-        key: item
-        for key, item in told.items()
-        if key not in fields or getattr(value, fields[key].name) != fields[key].default
-    }
-
-
-def _is_tagged(value: object) -> bool:
-    return isinstance(value, msgspec.Struct) and value.__struct_config__.tag is not None
-
-
-def _whole(value: Any) -> Any:  # noqa: ANN401 - any part of a document
-    if isinstance(value, dict):
-        return {key: _whole(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_whole(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value

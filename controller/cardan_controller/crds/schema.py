@@ -16,8 +16,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import NODEFAULT, inspect
 
-from cardan_controller.crds.documents import section_of, written
 from cardan_controller.crds.rules import FIELDS, OBJECTS, Rule
+from cardan_controller.crds.sections import section_of, written
 from cardan_controller.crds.words import meaning
 
 Schema = dict[str, Any]

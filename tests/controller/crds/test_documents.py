@@ -9,16 +9,14 @@ import msgspec
 import pytest
 from cardan.endpoint import Role
 from cardan.scaling.policies import AnyScalingPolicy, Concurrency, External, Slo, Throughput
-from cardan.scaling.spec import ScalingSpec, SloSpec, ZeroSpec
+from cardan.scaling.spec import DEFAULT_DOWN, DEFAULT_UP, ScalingSpec, SloSpec, ZeroSpec
 from cardan_controller.cluster.selectors import parse
 from cardan_controller.crds.documents import (
     SpecError,
     read_fleet,
     read_spec,
-    section_of,
     spec_document,
     status_document,
-    written,
 )
 from cardan_controller.crds.fleet import (
     FleetPool,
@@ -28,6 +26,7 @@ from cardan_controller.crds.fleet import (
     Selector,
     TargetRef,
 )
+from cardan_controller.crds.sections import section_of, written
 from cardan_controller.crds.status import Condition, FleetStatus, Truth
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,6 +60,14 @@ def test_names_are_kubernetes_own() -> None:
     assert spec.slo == SloSpec(ttft_s=1.0, itl_s=0.05)
     assert spec.zero == ZeroSpec(idle_s=60.0)
     assert spec.behavior.up.stabilization_s == 5
+
+
+def test_a_file_means_what_the_api_server_would_make_of_it() -> None:
+    spec = read_spec({**LEAST, "behavior": {"scaleDown": {"tolerance": 0.3}}})
+    assert spec.behavior.down == msgspec.structs.replace(DEFAULT_DOWN, tolerance=0.3)
+    assert spec.behavior.up == DEFAULT_UP
+    assert read_spec({**LEAST, "paused": None, "slo": None}) == read_spec(LEAST)
+    assert "mode" not in LEAST, "what was given stays as it is"
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ class Forward:
 
     __slots__ = ("fresh", "lease")
 
-    def __init__(self, lease: Lease, *, fresh: bool = False) -> None:
+    def __init__(self, lease: Lease, fresh: bool) -> None:
         self.lease = lease
         self.fresh = fresh
 
@@ -285,7 +285,7 @@ class Exchange:
         endpoint = lease.endpoint
         if failure is Failure.STALE and self._stale_at is None and self.attempts == 1:
             self._stale_at = endpoint  # same lease: the engine never saw the request
-            return Forward(lease, fresh=True)
+            return Forward(lease, True)
         self.failure = failure
         self._scheduler.endpoint_failed(endpoint, failure, now)
         self.lease = None
@@ -349,7 +349,7 @@ class Exchange:
             self.retried += (self.failure,)
         self.attempts += 1
         self.state = State.DISPATCHED
-        return Forward(self.lease, fresh=fresh)
+        return Forward(self.lease, fresh)
 
     def _breaks_of(self, failure: Failure, endpoint: EndpointState) -> int:
         """How often the endpoint has broken under this request, now that its visit is over."""

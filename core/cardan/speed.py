@@ -113,7 +113,7 @@ class Speed:
 
     def rate_tokens_per_s(self) -> float:
         """Prefill rate in equivalent tokens per second; always positive."""
-        return self.line.rate
+        return self.line.known()[0]
 
     @property
     def overhead_s(self) -> float:

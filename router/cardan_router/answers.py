@@ -96,7 +96,7 @@ def told_error(answer: AnswerHead, body: bytes) -> tuple[AnswerHead, bytes]:
         body = nested_error(body)
     headers = {**answer.headers, "content-type": "application/json"}
     passed = "".join([TO_CLIENTS.passed(*field) for field in headers.items()])
-    return AnswerHead(status, headers, len(body), passed, keep_alive=True), body
+    return AnswerHead(status, headers, len(body), passed, True), body
 
 
 def nested_error(body: bytes) -> bytes:

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
     from cardan.prompt import KeyConfig
 
-Body = bytes | bytearray
+Body = bytes | bytearray | memoryview
+"""A request's body; a view of what was read where copying it would cost more."""
 
 # Fields an operator's own components put into bodies, never a client: they make an engine dial a
 # host of the caller's choice, read another request's cache, or crash (a room without a host kills
@@ -83,9 +84,7 @@ class Call:
 
     __slots__ = ("body", "explain", "head", "path", "view")
 
-    def __init__(
-        self, view: RequestView, path: str, head: str, body: Body, *, explain: bool
-    ) -> None:
+    def __init__(self, view: RequestView, path: str, head: str, body: Body, explain: bool) -> None:
         self.view = view
         self.path = path
         self.head = head
@@ -161,18 +160,18 @@ def read_call(
     max_tokens = fields.get("max_completion_tokens") or fields.get("max_tokens")
     session = fields.get("session_id") or fields.get("prompt_cache_key") or fields.get("user")
     view = RequestView(
-        request_id=request_id,
-        api=api,
-        model=model,
-        prompt=prompt,
-        stream=fields.get("stream") is True,
-        arrived_at=now,
-        slo_ttft_s=reading.slo_ttft_s(model),
-        body_bytes=len(body),
-        max_tokens=max_tokens if type(max_tokens) is int else None,
-        priority=priority,
-        session=session if type(session) is str else "",
-        tenant=tenant,
+        request_id,
+        api,
+        model,
+        prompt,
+        fields.get("stream") is True,
+        now,
+        reading.slo_ttft_s(model),
+        len(body),
+        max_tokens if type(max_tokens) is int else None,
+        priority,
+        session if type(session) is str else "",
+        tenant,
     )
     explain = not _OURS.isdisjoint(headers) and _heed(view, headers)
     if passed is None:
@@ -184,7 +183,7 @@ def read_call(
         head += f"authorization: {headers['authorization']}\r\n"
     if "connection" in headers and headers["connection"] not in _PLAIN_CONNECTIONS:
         head = _without_nominated(head, headers["connection"])
-    return Call(view, path, head, body, explain=explain)
+    return Call(view, path, head, body, explain)
 
 
 def _heed(view: RequestView, headers: Mapping[str, str]) -> bool:

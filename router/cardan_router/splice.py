@@ -25,7 +25,7 @@ _SPACE = re.compile(rb"[ \t\r\n]*")
 
 
 def without_fields(
-    body: bytes | bytearray, fields: Mapping[str, object], names: Collection[str]
+    body: bytes | bytearray | memoryview, fields: Mapping[str, object], names: Collection[str]
 ) -> bytes:
     """`body` without the top-level members called one of `names`, in any spelling.
 

@@ -34,6 +34,7 @@ from cardan_router.wire.heads import parse_request
 if TYPE_CHECKING:
     from cardan.instants import Monotonic
 
+    from cardan_router.calls import Body
     from cardan_router.gateway import Caller
     from cardan_router.http.routes import Route
     from cardan_router.http.server import HttpServer
@@ -47,6 +48,9 @@ MAX_HELD_BYTES = 65_536
 # After a refusal: how long, and how much of what the client still sends is read over.
 LINGER_S = 2.0
 MAX_LINGER_BYTES = 16_777_216
+# A body that came with its head is cut out of what was read, up to here; of a longer one a view is
+# handed on (copying 32 KB takes 1.6 µs, and drives as much out of the caches).
+COPIED_BYTES = 16_384
 
 _IDLE, _BODY, _BUSY, _LINGER, _CLOSED = range(5)
 
@@ -268,7 +272,10 @@ class HttpConnection(asyncio.Protocol):
             self._turn_away(of_error(error), error.message, error.param)
             return data[end:] if is_here else b""
         if is_here:
-            self._dispatch(data[start:end])
+            if length <= COPIED_BYTES:
+                self._dispatch(data[start:end])
+            else:
+                self._dispatch(memoryview(data)[start:end])
             return data[end:]
         self._state = _BODY
         self.since = self._last_read_at = gateway.clock()
@@ -296,7 +303,7 @@ class HttpConnection(asyncio.Protocol):
         self._dispatch(reader.body)
         return rest
 
-    def _dispatch(self, body: bytes | bytearray) -> None:
+    def _dispatch(self, body: Body) -> None:
         """The request is complete: answer it, or send it on its way."""
         answer, head, route = self._answer, self._head, self._route
         if answer is None or head is None:

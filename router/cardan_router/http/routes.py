@@ -29,7 +29,7 @@ class Request(NamedTuple):
     rest: str
     query: str
     headers: Mapping[str, str]
-    body: bytes | bytearray = b""
+    body: bytes = b""
 
 
 class Response(NamedTuple):

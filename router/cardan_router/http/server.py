@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from cardan.instants import Monotonic
 
+    from cardan_router.calls import Body
     from cardan_router.gateway import Caller, Gateway
     from cardan_router.http.routes import Route
     from cardan_router.wire.heads import RequestHead
@@ -140,11 +141,11 @@ class HttpServer:
             _check_headers(head)
         return route, caller
 
-    def respond(self, head: RequestHead, route: Route | None, body: bytes | bytearray) -> Response:
+    def respond(self, head: RequestHead, route: Route | None, body: Body) -> Response:
         """The answer to what is not forwarded. Raises `RequestError`."""
         if isinstance(route, Local) and head.method != "OPTIONS":
             rest = head.path[len(route.path) :]
-            request = Request(head.method, head.path, rest, head.query, head.headers, body)
+            request = Request(head.method, head.path, rest, head.query, head.headers, bytes(body))
             return route.answer(request)
         return self.options(head, route)
 

@@ -75,7 +75,7 @@ class RequestHead:
     )
 
     def __init__(
-        self, line: _RequestLine, headers: Headers, passed: str, length: int, *, keep_alive: bool
+        self, line: _RequestLine, headers: Headers, passed: str, length: int, keep_alive: bool
     ) -> None:
         self.method, self.target, self.minor, self.path, self.query = line
         self.headers = headers
@@ -93,7 +93,7 @@ class AnswerHead:
     __slots__ = ("headers", "keep_alive", "length", "passed", "status")
 
     def __init__(
-        self, status: int, headers: Headers, length: int, passed: str = "", *, keep_alive: bool
+        self, status: int, headers: Headers, length: int, passed: str, keep_alive: bool
     ) -> None:
         self.status = status
         self.headers = headers
@@ -120,7 +120,7 @@ def parse_request(data: bytes, table: FieldTable, max_headers: int = 128) -> Req
         digits = data[start:end]
         if digits.isdigit() and len(digits) <= _MAX_LENGTH_DIGITS:
             line, headers, passed, keep_alive = known
-            return RequestHead(line, headers, passed, int(digits), keep_alive=keep_alive)
+            return RequestHead(line, headers, passed, int(digits), keep_alive)
     lines = _lines(data, max_headers)
     line = _REQUEST_LINES.get(lines[0]) or _read_request_line(lines[0])
     headers, passed = _read_fields(lines, table)
@@ -133,7 +133,7 @@ def parse_request(data: bytes, table: FieldTable, max_headers: int = 128) -> Req
     length = _request_length(headers, minor)
     if length >= 0 and _is_template(data, start) and CREDENTIALS.isdisjoint(headers):
         _remember(_REQUESTS, template, (line, headers, passed, keep_alive), _MAX_TEMPLATES)
-    return RequestHead(line, headers, passed, length, keep_alive=keep_alive)
+    return RequestHead(line, headers, passed, length, keep_alive)
 
 
 def parse_answer(data: bytes, table: FieldTable, max_headers: int = 256) -> AnswerHead:
@@ -148,7 +148,7 @@ def parse_answer(data: bytes, table: FieldTable, max_headers: int = 256) -> Answ
         digits = data[start:end]
         if digits.isdigit() and len(digits) <= _MAX_LENGTH_DIGITS:
             status, headers, passed, keep_alive = known
-            return AnswerHead(status, headers, int(digits), passed, keep_alive=keep_alive)
+            return AnswerHead(status, headers, int(digits), passed, keep_alive)
     lines = _lines(data, max_headers)
     minor, status = _STATUS_LINES.get(lines[0]) or _read_status_line(lines[0])
     headers, passed = _read_fields(lines, table)
@@ -159,7 +159,7 @@ def parse_answer(data: bytes, table: FieldTable, max_headers: int = 256) -> Answ
     keep_alive = keep_alive and length != UNTIL_CLOSE
     if length > 0 and _is_template(data, start):
         _remember(_ANSWERS, template, (status, headers, passed, keep_alive), _MAX_TEMPLATES)
-    return AnswerHead(status, headers, length, passed, keep_alive=keep_alive)
+    return AnswerHead(status, headers, length, passed, keep_alive)
 
 
 def _is_template(data: bytes, start: int) -> bool:

@@ -83,7 +83,7 @@ cluster-down: $(READY) ## remove it
 	@$(BIN)/python -m e2e.cluster down
 
 # Tests on the whole node mostly wait: those that need none run beside them (e2e/conftest.py).
-BESIDE := -n 2 --dist loadgroup
+BESIDE := -n 2
 e2e-cluster: $(READY) ## images, chart and discovery on a real cluster (root, Go; or CARDAN_KUBECONFIG)
 	@[ -n "$$CARDAN_KUBECONFIG" ] || $(BIN)/python -m e2e.cluster build
 	@$(BIN)/python -m e2e.images

@@ -3,9 +3,9 @@
 Where one is missing the tests that want it are skipped, with one line that says what to do, or
 fail (`e2e.missing`).
 
-`make e2e-cluster` runs two workers (`--dist loadgroup`). Tests on the whole cluster follow one
-another in one of them, for they share its node: mostly they wait for pods. The others run beside
-them, on an API server on which nothing runs; they too follow one another, for they share it.
+`make e2e-cluster` runs two workers (`-n 2`). Tests on the whole cluster follow one another in one
+of them, for they share its node: mostly they wait for pods. The others run beside them, on an API
+server on which nothing runs; they too follow one another, for they share it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from e2e.cluster import given, up
 from e2e.images import CLIENT, load
@@ -28,19 +29,41 @@ if TYPE_CHECKING:
 # The first test of a session pays for the cluster: 3 to 15 s alone, a minute on a busy machine.
 TIMEOUT_S = 180.0
 WHOLE = {"cluster", "beside"}  # fixtures that have a node
+ON_NODE = (
+    *("e2e/chart/test_images.py", "e2e/chart/test_install.py", "e2e/cluster/test_full.py"),
+    *("e2e/deploy/", "e2e/monitoring/"),
+)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on a cluster wait for pods: they get more time than a unit test.
-
-    Those on a whole one are a group of pytest-xdist, all others another.
-    """
+    """Tests on a cluster wait for pods: they get more time than a unit test."""
     for item in items:
-        on_node = WHOLE & set(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group("node" if on_node else "others"))
+        if WHOLE & set(getattr(item, "fixturenames", ())) and not is_on_node(item.nodeid):
+            raise pytest.UsageError(f"{item.nodeid} uses the node: its file belongs in ON_NODE")
         if item.get_closest_marker("cluster") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(TIMEOUT_S))
+
+
+def is_on_node(nodeid: str) -> bool:
+    """Whether a test shares the whole cluster with others."""
+    return nodeid.startswith(ON_NODE)
+
+
+class Beside(LoadScopeScheduling):  # type: ignore[misc]  # its package is not typed
+    """What is on the node to one worker, the others to another.
+
+    A scheduler of our own, for the one that knows tests has their names alone, and pytest-xdist's
+    (`loadgroup`) writes groups into names, where pytest 9.2 does not read them.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "node" if is_on_node(nodeid) else "others"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Beside:
+    """See `Beside`."""
+    return Beside(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

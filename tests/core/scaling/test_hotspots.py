@@ -328,8 +328,11 @@ def test_an_overlay_is_made_of_moves_drains_and_cordons_in_whatever_order() -> N
     assert overlay_of([]) == ModelOverlay()
 
 
+QUANTA = 24
+
+
 class Plant:
-    """Keys on endpoints: each owner carries an equal part, a queue grows as its work nears one."""
+    """Keys on endpoints: work goes to a key's least busy owner, a queue grows as it nears one."""
 
     def __init__(self, seed: int, n: int, shares: list[float], work: float) -> None:
         rng = Random(seed)
@@ -348,8 +351,9 @@ class Plant:
             owners = [*overlay.owners.get(name, pair), *overlay.add.get(name, ())]
             keys.append(key(number, share, *sorted(set(owners))))
             weights = {owner: overlay.weights.get(EndpointId(owner), 1.0) for owner in owners}
-            for owner, weight in weights.items():
-                busy[owner] += share * self.work * weight / sum(weights.values())
+            for _ in range(QUANTA):
+                least = min(weights, key=lambda owner: busy[owner] / weights[owner])
+                busy[least] += share * self.work / QUANTA
         loads = [
             load(
                 name,
@@ -373,7 +377,7 @@ def _queue(part: float) -> float:
     st.lists(st.floats(0.01, 1.0), min_size=1, max_size=10),
     st.floats(0.1, 0.9),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_under_constant_demand_moves_settle_and_are_never_taken_back(
     seed: int, n: int, shares: list[float], utilisation: float
 ) -> None:
@@ -382,14 +386,15 @@ def test_under_constant_demand_moves_settle_and_are_never_taken_back(
     moves: tuple[Move, ...] = ()
     worst = max(e.in_flight.value or 0.0 for e in plant.observe((), T0).endpoints)
     last_change = 0
-    for tick in range(160):
+    for tick in range(100):
         looks.now += 15.0
         before, moves = moves, looks.see(plant.observe(moves, looks.now))
         if moves != before:
             last_change = tick
-    assert last_change < 100
+    assert last_change < 60
     assert ReasonCode.COOLED not in looks.said
-    assert max(e.in_flight.value or 0.0 for e in plant.observe(moves, T0).endpoints) <= worst + 1e-9
+    now = max(e.in_flight.value or 0.0 for e in plant.observe(moves, T0).endpoints)
+    assert now <= 1.25 * worst  # the plant's own steps are coarse
 
 
 loads = st.lists(st.none() | st.integers(0, 60).map(float), min_size=0, max_size=6)

@@ -109,16 +109,19 @@ def step(
     memory: DrainMemory,
     now: WallTime,
 ) -> tuple[DrainPlan, DrainMemory, tuple[ScalingReason, ...]]:
-    """The next step towards what is wanted of each pool, by its name."""
+    """The next step towards what is wanted of each pool, by its name.
+
+    In a pool of which nothing is wanted now (it is paused), or that cannot be read, all stays as it
+    is: who drains still does.
+    """
     scale: dict[str, int] = {}
     victims: list[Victim] = []
     notes: list[ScalingReason] = []
-    for name, target in sorted(targets.items()):
-        state = observation.pools.get(name)
-        if state is None or state.error:  # nothing can be done, nothing is forgotten
-            victims += memory.of(name)
+    for name, state in sorted(observation.pools.items()):
+        begun, target = memory.of(name), targets.get(name)
+        if target is None or state.error:
+            victims += begun
             continue
-        begun = memory.of(name)
         if state.desired <= target.wanted and not begun:
             scale[name] = target.wanted
             continue

@@ -15,14 +15,13 @@ from cardan.overlay import Dormant, ModelOverlay
 from cardan.scaling import drain, failing, hotspots
 from cardan.scaling.decision import ScalingReason
 from cardan.scaling.drain import Target
-from cardan.scaling.hotspots import MoveKind
+from cardan.scaling.overlaid import overlay_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from cardan.instants import WallTime
     from cardan.scaling.decision import ScalingDecision
-    from cardan.scaling.hotspots import Move
     from cardan.scaling.memory import Memory
     from cardan.scaling.observation import Observation
     from cardan.scaling.spec import ScalingSpec
@@ -82,8 +81,8 @@ def orders(
         avoid=(*plan.draining, *wrong.cordoned),
         roles=roles,
     )
-    overlay = msgspec.structs.replace(
-        _moved(moves),
+    overlay = overlay_of(
+        moves,
         draining=plan.draining,
         cordoned=wrong.cordoned,
         dormant=_dormant(spec, decision, observation),
@@ -105,15 +104,6 @@ def _target(wanted: int, limits: Limits | None) -> Target:
         wanted=wanted,
         allowed_disruptions=known.allowed_disruptions,
         by_ordinal=known.by_ordinal,
-    )
-
-
-def _moved(moves: Sequence[Move]) -> ModelOverlay:
-    """What moves in force mean to gateways."""
-    return ModelOverlay(
-        owners={move.key: move.owners for move in moves if move.kind is MoveKind.REHOME},
-        add={move.key: move.owners for move in moves if move.kind is MoveKind.ADD},
-        weights={move.relieved: move.factor for move in moves if move.kind is MoveKind.REWEIGHT},
     )
 
 

@@ -247,6 +247,21 @@ class TestSecondThoughts:
         assert plan.scale == {}
         assert plan.draining == ("a",)
 
+    def test_so_does_one_of_which_nothing_is_wanted_now(self) -> None:
+        drains = Drains()
+        first = seen(busy(a=1, b=2))
+        drains.see(1, first)
+        plan, memory, notes = step(SPEC, {}, first, drains.memory, WallTime(T0 + 400))
+        assert (plan.scale, plan.draining, notes) == ({}, ("a",), ())
+        assert memory == drains.memory
+
+    def test_a_pool_that_is_no_more_is_forgotten(self) -> None:
+        drains = Drains()
+        first = seen(busy(a=1, b=2))
+        drains.see(1, first)
+        drains.see(1, msgspec.structs.replace(first, pools={}))
+        assert not drains.victims
+
 
 class TestLimits:
     """Disruption budgets, and the last one."""

@@ -66,6 +66,11 @@ class FailingMemory(msgspec.Struct, frozen=True, omit_defaults=True):
     engines: tuple[Failing, ...] = ()
     restarts: tuple[WallTime, ...] = ()
 
+    def kept(self) -> FailingMemory:
+        """What is persisted of it. Suspicions are one process's: they come and go by chance."""
+        out = (engine for engine in self.engines if engine.cordoned_at is not None)
+        return FailingMemory(tuple(out), self.restarts)
+
 
 class FailingActions(msgspec.Struct, frozen=True):
     """Endpoints that get no request, for as long as they are named; pods to delete now."""

@@ -286,6 +286,15 @@ class TestTogether:
             assert not watch.look(*watch.make(("a:silent", *FLEET[1:])), ending=("a",)).cordoned
 
 
+def test_a_suspicion_is_not_worth_a_write_a_cordon_is() -> None:
+    watch = Watch()
+    watch.for_s(30, "a:silent", *FLEET[1:])
+    assert watch.memory.engines
+    assert watch.memory.kept() == FailingMemory()
+    watch.for_s(40, "a:silent", *FLEET[1:])
+    assert watch.memory.kept() == watch.memory
+
+
 def test_switched_off_it_forgets_everything() -> None:
     watch = Watch()
     watch.for_s(70, "a:silent", *FLEET[1:])

@@ -456,6 +456,17 @@ def test_whatever_is_seen_moves_keep_to_their_bounds(
             assert msgspec.json.decode(msgspec.json.encode(memory), type=HotSpotMemory) == memory
 
 
+def test_a_suspicion_is_not_worth_a_write_a_move_is() -> None:
+    looks = Looks()
+    hot = key(1, 0.25, "e0", "e1")
+    looks.for_s(30, even(10), hot)
+    assert looks.memory.hot_keys
+    assert looks.memory.kept() == HotSpotMemory()
+    moves = looks.for_s(60, even(10), hot)
+    looks.for_s(60, even(10), key(1, 0.05, "e0", "e1"))
+    assert looks.memory.kept().moves == moves
+
+
 @pytest.mark.parametrize("n", [1, 4, 20])
 def test_an_even_fleet_is_remembered_as_nothing(n: int) -> None:
     looks = Looks()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from random import Random
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.scaling.observed import T0, fresh, key, load, seen
+from tests.core.scaling.spread import Plant, settle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -328,49 +328,6 @@ def test_an_overlay_is_made_of_moves_drains_and_cordons_in_whatever_order() -> N
     assert overlay_of([]) == ModelOverlay()
 
 
-QUANTA = 24
-
-
-class Plant:
-    """Keys on endpoints: work goes to a key's least busy owner, a queue grows as it nears one."""
-
-    def __init__(self, seed: int, n: int, shares: list[float], work: float) -> None:
-        rng = Random(seed)
-        self.names = [f"e{number}" for number in range(n)]
-        self.shares = [share / (sum(shares) or 1.0) for share in shares]
-        self.pairs = [rng.sample(self.names, min(2, n)) for _ in shares]
-        self.work = work  # endpoints' worth
-
-    def observe(self, moves: tuple[Move, ...], now: float) -> Observation:
-        """What the operator sees under these moves."""
-        overlay = overlay_of(moves)
-        busy = dict.fromkeys(self.names, 0.0)
-        keys = []
-        for number, (share, pair) in enumerate(zip(self.shares, self.pairs, strict=True)):
-            name = f"{number:016x}"
-            owners = [*overlay.owners.get(name, pair), *overlay.add.get(name, ())]
-            keys.append(key(number, share, *sorted(set(owners))))
-            weights = {owner: overlay.weights.get(EndpointId(owner), 1.0) for owner in owners}
-            for _ in range(QUANTA):
-                least = min(weights, key=lambda owner: busy[owner] / weights[owner])
-                busy[least] += share * self.work / QUANTA
-        loads = [
-            load(
-                name,
-                now,
-                in_flight=_queue(part),
-                prompt_tokens_per_s=1000.0 * part,
-                uncached_tokens_per_s=500.0 * part,
-            )
-            for name, part in busy.items()
-        ]
-        return seen(loads, now, keys=keys)
-
-
-def _queue(part: float) -> float:
-    return 8.0 * part / max(0.05, 1.0 - part)
-
-
 @given(
     st.integers(0, 10**6),
     st.integers(2, 12),
@@ -382,19 +339,11 @@ def test_under_constant_demand_moves_settle_and_are_never_taken_back(
     seed: int, n: int, shares: list[float], utilisation: float
 ) -> None:
     plant = Plant(seed, n, shares, utilisation * n)
-    looks = Looks(HotSpotSpec(hold_s=30, cool_s=120, interval_s=600, budget_tokens=10**6))
-    moves: tuple[Move, ...] = ()
-    worst = max(e.in_flight.value or 0.0 for e in plant.observe((), T0).endpoints)
-    last_change = 0
-    for tick in range(100):
-        looks.now += 15.0
-        before, moves = moves, looks.see(plant.observe(moves, looks.now))
-        if moves != before:
-            last_change = tick
-    assert last_change < 60
-    assert ReasonCode.COOLED not in looks.said
-    now = max(e.in_flight.value or 0.0 for e in plant.observe(moves, T0).endpoints)
-    assert now <= 1.25 * worst  # the plant's own steps are coarse
+    spec = HotSpotSpec(hold_s=30, cool_s=120, interval_s=600, budget_tokens=10**6)
+    moves, changed_s, cooled = settle(plant, spec, 100)
+    assert changed_s < 900
+    assert not cooled
+    assert plant.longest(moves) <= 1.25 * plant.longest(())  # the plant's own steps are coarse
 
 
 loads = st.lists(st.none() | st.integers(0, 60).map(float), min_size=0, max_size=6)

@@ -12,7 +12,7 @@ the scale becomes one less. Its pod carries the lowest deletion cost, so that th
 this one. What was asked of the fleet in the meantime counts: a victim is let off when more replicas
 are wanted again.
 
-*Not.* Not more at once than a PodDisruptionBudget allows, and never the last replica that is ready
+*Not.* Not more at once than a PodDisruptionBudget allows, and never the last replica that serves
 unless none is wanted. A pod that somebody else ends (a node is drained, a spot machine reclaimed)
 is not there any more: if fewer are wanted it is the one that goes, and no second one does.
 """
@@ -28,7 +28,7 @@ from cardan.scaling.decision import ReasonCode, ScalingReason
 from cardan.scaling.replicas import Replica, by_pod, least_worth, moment, ordinal_of, pod_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from cardan.scaling.observation import Observation, PoolState
     from cardan.scaling.spec import DrainSpec
@@ -108,9 +108,12 @@ def step(
     observation: Observation,
     memory: DrainMemory,
     now: WallTime,
+    *,
+    cordoned: Collection[str] = (),
 ) -> tuple[DrainPlan, DrainMemory, tuple[ScalingReason, ...]]:
     """The next step towards what is wanted of each pool, by its name.
 
+    `cordoned` are pods that are asked nothing (`cardan.scaling.failing`): they go first.
     In a pool of which nothing is wanted now (it is paused), or that cannot be read, all stays as it
     is: who drains still does.
     """
@@ -125,7 +128,7 @@ def step(
         if state.desired <= target.wanted and not begun:
             scale[name] = target.wanted
             continue
-        pool = _Pool(name, target, state, observation, begun, now)
+        pool = _Pool(name, target, state, observation, begun, cordoned, now)
         scale[name] = pool.advance(spec)
         victims += pool.victims
         notes += pool.notes
@@ -154,6 +157,7 @@ class _Pool:
         state: PoolState,
         observation: Observation,
         victims: list[Victim],
+        cordoned: Collection[str],
         now: WallTime,
     ) -> None:
         self.name = name
@@ -165,7 +169,10 @@ class _Pool:
         pods = dict(by_pod(e for e in observation.endpoints if e.pool == name))
         for pending in state.pending:
             pods.setdefault(pending.name, [])
-        self.replicas = {pod: Replica(pod, es, observation.keys) for pod, es in pods.items()}
+        self.replicas = {
+            pod: Replica(pod, endpoints, observation.keys, cordoned=pod in cordoned)
+            for pod, endpoints in pods.items()
+        }
         self._told = state.ready + len(state.pending)
         mine = {victim.pod for victim in victims}
         for ending in {pod_of(id_) for id_ in state.draining} - mine:
@@ -232,10 +239,10 @@ class _Pool:
     def _chosen(self, line: Sequence[Replica], wanted: int) -> list[str]:
         """The pods that are to drain: who does already, then who is first in line.
 
-        One that is ready stays if any is wanted, and the disruption budget is kept.
+        One that serves stays if any is wanted, and the disruption budget is kept.
         """
-        ready = sum(replica.ready for replica in self._staying())
-        spare = ready - 1 if self.target.wanted else ready
+        serving = sum(replica.serves for replica in self._staying())
+        spare = serving - 1 if self.target.wanted else serving
         allowed = self.target.allowed_disruptions
         released = len(self.victims) - len(self._active())
         most = MAX_VICTIMS if allowed is None else min(MAX_VICTIMS, allowed - released)
@@ -243,14 +250,14 @@ class _Pool:
         for replica in self._able(line):
             if len(chosen) >= min(wanted, most):
                 break
-            if not replica.ready or spare:
-                spare -= replica.ready
+            if not replica.serves or spare:
+                spare -= replica.serves
                 chosen.append(replica.name)
         if len(chosen) < wanted:
             told = "" if allowed is None else f"; its disruption budget allows {allowed}"
             self._say(
                 ReasonCode.DRAIN_LIMITED,
-                f"{self.name}: {wanted} more are to go, {len(chosen)} of {ready} ready replicas"
+                f"{self.name}: {wanted} more are to go, {len(chosen)} of {serving} that serve"
                 f" may drain now{told}",
             )
         return chosen

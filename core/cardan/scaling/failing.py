@@ -71,6 +71,10 @@ class FailingMemory(msgspec.Struct, frozen=True, omit_defaults=True):
         out = (engine for engine in self.engines if engine.cordoned_at is not None)
         return FailingMemory(tuple(out), self.restarts)
 
+    def cordoned(self) -> frozenset[str]:
+        """The pods that are asked nothing."""
+        return frozenset(e.pod for e in self.engines if e.cordoned_at is not None)
+
 
 class FailingActions(msgspec.Struct, frozen=True):
     """Endpoints that get no request, for as long as they are named; pods to delete now."""
@@ -99,7 +103,7 @@ def step(
         ward.visit(role, pods)
     engines = sorted(ward.engines, key=lambda e: (e.cordoned_at is None, e.since, e.pod))
     kept = FailingMemory(tuple(engines[:MAX_TRACKED]), ward.restarts)
-    out = {engine.pod for engine in kept.engines if engine.cordoned_at is not None}
+    out = kept.cordoned()
     cordoned = sorted(e.id for e in observation.endpoints if pod_of(e.id) in out)
     return FailingActions(tuple(cordoned), tuple(ward.deleted)), kept, tuple(ward.notes)
 

@@ -68,7 +68,14 @@ def orders(
         for pool in decision.pools
         if pool.valid
     }
-    plan, drains, drained = drain.step(spec.drain, targets, observation, memory.drains, now)
+    plan, drains, drained = drain.step(
+        spec.drain,
+        targets,
+        observation,
+        memory.drains,
+        now,
+        cordoned=memory.failing.cordoned(),
+    )
     roles = {pool.name: pool.role for pool in spec.pools}
     wrong, failures, failed = failing.step(
         spec.failures, observation, memory.failing, now, roles=roles

@@ -51,20 +51,31 @@ def moment(now: WallTime) -> WallTime:
 class Replica:
     """A pod of a pool, as this tick sees it: what it holds, and what runs on it."""
 
-    __slots__ = ("endpoints", "name", "worth_tokens")
+    __slots__ = ("cordoned", "endpoints", "name", "worth_tokens")
 
     def __init__(
-        self, name: str, endpoints: Sequence[EndpointLoad], keys: Iterable[KeyMass]
+        self,
+        name: str,
+        endpoints: Sequence[EndpointLoad],
+        keys: Iterable[KeyMass],
+        *,
+        cordoned: bool = False,
     ) -> None:
         self.name = name
+        self.cordoned = cordoned
         self.endpoints = endpoints
         own = {endpoint.id for endpoint in endpoints}
         self.worth_tokens = round(sum(_worth(key, own) for key in keys if key.endpoints))
 
     @property
     def ready(self) -> bool:
-        """It serves."""
+        """It could serve, by its own word."""
         return bool(self.endpoints) and all(endpoint.ready for endpoint in self.endpoints)
+
+    @property
+    def serves(self) -> bool:
+        """It is ready, and asked."""
+        return self.ready and not self.cordoned
 
     @property
     def age_s(self) -> float:
@@ -77,7 +88,7 @@ class Replica:
         return sum(map(_work, self.endpoints))
 
     def costs_nothing(self) -> bool:
-        """Nobody misses it: it does not serve, and has nothing to finish as far as is known."""
+        """Nobody misses it: it is not ready, and has nothing to finish as far as is known."""
         known = (endpoint.in_flight.known or 0.0 for endpoint in self.endpoints)
         return not self.ready and not any(known)
 
@@ -88,7 +99,9 @@ class Replica:
 
 def least_worth(replicas: Iterable[Replica]) -> list[Replica]:
     """Replicas in the order in which they should go. A ReplicaSet takes unready ones first."""
-    return sorted(replicas, key=lambda r: (r.ready, r.worth_tokens, r.in_flight, r.age_s, r.name))
+    return sorted(
+        replicas, key=lambda r: (r.ready, r.serves, r.worth_tokens, r.in_flight, r.age_s, r.name)
+    )
 
 
 def _worth(key: KeyMass, own: set[EndpointId]) -> float:

@@ -92,6 +92,14 @@ class TestChoice:
         assert plan.scale == {"main": 3}
         assert plan.draining == ("c",)
 
+    def test_one_that_is_cordoned_goes_before_others_and_is_not_the_one_that_stays(self) -> None:
+        fleet = seen(busy(a=0, b=9), keys=[key(1, 0.5, "b")])
+        plan, *_ = step(SPEC, {"main": Target(wanted=1)}, fleet, DrainMemory(), T0, cordoned={"b"})
+        assert plan.draining == ("b",)
+        both = {"a", "b"}
+        plan, *_ = step(SPEC, {"main": Target(wanted=1)}, fleet, DrainMemory(), T0, cordoned=both)
+        assert plan.draining == ("a",)
+
     def test_all_ranks_of_a_pod_drain(self) -> None:
         fleet = [
             load(f"{pod}:{port}", in_flight=n) for pod, n in [("a", 1), ("b", 2)] for port in (1, 2)

@@ -3,11 +3,11 @@
 The most of three counts, each over the rate of the last half minute:
 
 - *reactive*: that rate and a tenth: what is needed now;
-- *forecast*: that rate times the growth that the best predictor sees over the horizon. There are
-  two: the *season* (what the same time of earlier days and weeks grew by over such a horizon) and
-  the *trend* (Holt's smoothed level and slope). Each is measured: what it said is compared with
-  what came, as the mean absolute log error, beside that of saying nothing at all; only one that
-  does about as well as saying nothing is believed, and of two the better;
+- *forecast*: the level of that rate, over a minute, times the growth that the best predictor sees
+  over the horizon. There are two: the *season* (what the same time of earlier days and weeks grew
+  by over such a horizon) and the *trend* (Holt's smoothed level and slope). Each is measured: what
+  it said is compared with what came, as the mean absolute log error, beside that of saying nothing
+  at all; only one that does about as well as saying nothing is believed, and of two the better;
 - *burst*: lambda + z sqrt(lambda IDC / h), the load that arrivals as irregular as those measured
   (index of dispersion of counts) bring over one horizon with z standard deviations.
 
@@ -54,6 +54,8 @@ TOLERATED: Final = 1.2
 TOLERATED_ERROR: Final = 0.05
 # Rates below this tell nothing about growth (one request in five minutes).
 LEAST_RATE: Final = 1 / 300
+# A predictor that is off by less than a fiftieth is right.
+LEAST_ERROR: Final = 0.02
 MOST_PENDING: Final = 32
 IDC_RANGE: Final = (1.0, 50.0)
 
@@ -114,10 +116,10 @@ class ForecastMemory(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
         return ForecastMemory(
             origin=self.origin,
             points=self.points,
-            idc=self.idc.kept(),
-            naive_error=self.naive_error.kept(),
-            trend_error=self.trend_error.kept(),
-            season_error=self.season_error.kept(),
+            idc=self.idc.coarse(IDC_RANGE[0]),
+            naive_error=self.naive_error.coarse(LEAST_ERROR),
+            trend_error=self.trend_error.coarse(LEAST_ERROR),
+            season_error=self.season_error.coarse(LEAST_ERROR),
         )
 
 
@@ -163,6 +165,8 @@ def _growth(
 ) -> tuple[float, How, float]:
     """The most of reactive, forecast and burst, as a factor on the rate of now."""
     predicted, error = _predicted(memory, now, spec, horizon_s)
+    # What a spike has above the level does not grow further.
+    predicted *= min(1.0, memory.level / rate)
     predicted = min(max(predicted, LEAST_GROWTH), MOST_GROWTH)
     idc = min(max(memory.idc.over(1.0, WINDOW_S), IDC_RANGE[0]), IDC_RANGE[1])
     deviation = sqrt(idc / (rate * max(horizon_s, WINDOW_S)))

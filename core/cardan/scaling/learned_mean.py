@@ -8,7 +8,7 @@ starts from `value`, with as much weight as was known then.
 
 from __future__ import annotations
 
-from math import exp2, floor, isfinite, log2, log10
+from math import ceil, exp2, floor, isfinite, log2, log10
 
 import msgspec
 
@@ -54,6 +54,17 @@ class LearnedMean(msgspec.Struct, frozen=True, omit_defaults=True):
         """What is persisted of it."""
         weight_s = exp2(floor(log2(self.weight_s))) if self.weight_s >= 1 else 0.0
         return LearnedMean(self.value, min(weight_s, MOST_KEPT_S))
+
+    def coarse(self, least: float) -> LearnedMean:
+        """What is persisted where its size is enough: the next power of two, from `least` up.
+
+        A mean that sinks to nothing passes every twentieth on its way; this one is written once for
+        each half.
+        """
+        if self.weight_s <= 0:
+            return self
+        doublings = max(0, ceil(log2(max(self.value, least) / least)))
+        return LearnedMean(rounded(least * 2.0**doublings), self.kept().weight_s)
 
 
 def settled(mean: float, value: float) -> float:

@@ -214,3 +214,10 @@ def test_it_lies_between_the_rate_and_twice_that(
         assert seen.requests_per_s is not None
         assert rate <= seen.requests_per_s <= MOST_GROWTH * rate
         assert seen.error >= 0
+
+
+def test_a_spike_is_not_taken_for_the_beginning_of_a_rise() -> None:
+    watch = Watch(CALM)
+    watch.see(lambda _: 40.0, 1800)
+    for _ in range(2):
+        assert watch.see(lambda _: 110.0, 15).growth == HEADROOM

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from cardan.decision import Reason
 from cardan.endpoint import EndpointId
 from cardan.instants import Monotonic
 from cardan.overlay import (
@@ -27,6 +28,7 @@ from tests.core.policies.build import (
     choose,
     endpoint,
     fleet_of,
+    load,
     pool_of,
     prompt_of,
     request_of,
@@ -98,6 +100,18 @@ class TestMovedKeys:
         others = [id_ for id_ in fleet.endpoints if id_ not in hashed]
         fleet.apply(overlay(add={HEX: [hashed[0], *others]}), NOW)
         assert candidates(fleet) == [*hashed, *others]
+
+    def test_an_added_owner_takes_what_the_others_cannot_in_time(self) -> None:
+        fleet = fleet_of(6)
+        hashed = candidates(fleet)
+        added = next(id_ for id_ in fleet.endpoints if id_ not in hashed)
+        fleet.apply(overlay(add={HEX: [added]}), NOW)
+        for id_ in hashed:
+            state = fleet.endpoints[EndpointId(id_)]
+            state.shadow.insert((KEY,))
+            load(state, 9, tokens_each=50_000)
+        decision = decide(fleet)
+        assert (decision.endpoint.id, decision.reason) == (added, Reason.SWITCH)
 
     def test_other_keys_stay_where_they_are(self) -> None:
         fleet = fleet_of(6)

@@ -5,7 +5,7 @@ many in one go: no client waits for that, and one after the other they find the 
 warm. Whoever reads counts, receipts or the access log calls `settle` first.
 
 What is looked up by the same labels again and again (one model, one kind of call) is looked up once
-and kept in a `_Bundle`.
+and kept in a `Bundle`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cardan.lifecycle import Failure, RejectReason
 from cardan.request import Api
 
 from cardan_router.telemetry import metrics
-from cardan_router.telemetry.legend import UNSERVED
+from cardan_router.telemetry.tallies import ERRORS, Bundle, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,9 +46,6 @@ MAX_BUNDLES = 4096
 MAX_TEXT_CHARS = 200
 # So many requests are counted at once: 0.3 ms of the event loop, which no request notices.
 BATCH = 32
-# An error is quick to write: its first byte is no first token.
-_ERRORS = frozenset({Outcome.CLIENT_ERROR, Outcome.ENGINE_ERROR})
-_UNSERVED = frozenset(UNSERVED)
 # Why a request is shed; what a gateway turns away while it stops has the outcome, but no such why.
 SHED_BECAUSE: Final = (
     RejectReason.NO_ENDPOINT,
@@ -61,113 +58,6 @@ SHED_BECAUSE: Final = (
 _OUTCOME: Final = {outcome: outcome.value for outcome in Outcome}
 _REASON: Final = {reason: reason.value for reason in Reason}
 _API: Final = {api: api.value for api in Api}
-
-
-class _Bundle:
-    """What is counted of one kind of request (call, model, stream)."""
-
-    __slots__ = (
-        "api",
-        "completion",
-        "duration",
-        "met",
-        "missed",
-        "model",
-        "outcomes",
-        "prompt",
-        "queue",
-        "ratio",
-        "ttft",
-    )
-
-    def __init__(self, registry: Registry, api: str, model: str, stream: bool) -> None:
-        self.api = api
-        self.model = model
-        self.outcomes: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
-        # All at zero from the start: the rate of a series that begins with its first event misses
-        # that event, and often the whole incident.
-        for outcome in Outcome:
-            registry.counter(metrics.REQUESTS).add((api, model, outcome.value), 0)
-        self.prompt = self.completion = 0
-        self.met = self.missed = 0
-        self.ttft = registry.histogram(metrics.TTFT).cell((api, model, str(stream).lower()))
-        self.duration = registry.histogram(metrics.DURATION).cell((api, model))
-        self.queue = registry.histogram(metrics.QUEUE).cell((model,))
-        self.ratio = registry.histogram(metrics.TTFT_RATIO).cell((model,))
-
-    def flush(self, registry: Registry) -> None:
-        """Move what has been counted to the registry."""
-        requests = registry.counter(metrics.REQUESTS)
-        for outcome, count in self.outcomes.items():
-            if count:
-                requests.add((self.api, self.model, outcome.value), count)
-                self.outcomes[outcome] = 0
-        if self.prompt or self.completion:
-            registry.counter(metrics.PROMPT_TOKENS).add((self.model,), self.prompt)
-            registry.counter(metrics.COMPLETION_TOKENS).add((self.model,), self.completion)
-            self.prompt = self.completion = 0
-        if self.met or self.missed:  # both, so that a rate of misses starts from zero
-            promises = registry.counter(metrics.SLO)
-            promises.add((self.model, "true"), self.met)
-            promises.add((self.model, "false"), self.missed)
-            self.met = self.missed = 0
-
-    def promise(self, flight: FlightRecord, view: RequestView, outcome: Outcome) -> None:
-        """Was the first token there in time?"""
-        first_byte_at, slo_ttft_s = flight.exchange.first_byte_at, view.slo_ttft_s
-        if first_byte_at is not None and outcome not in _ERRORS:
-            if first_byte_at - flight.arrived_at <= slo_ttft_s:
-                self.met += 1
-            else:
-                self.missed += 1
-        elif outcome in _UNSERVED or (
-            outcome is Outcome.CLIENT_LEFT
-            and flight.ended_at is not None
-            and flight.ended_at - flight.arrived_at > slo_ttft_s
-        ):
-            self.missed += 1
-
-
-class _Tally:
-    """What is counted of one endpoint."""
-
-    __slots__ = (
-        "actual_s",
-        "cached_actual",
-        "cached_of",
-        "cached_predicted",
-        "cached_reports",
-        "hit_tokens",
-        "outcomes",
-        "predicted_s",
-        "tokens",
-    )
-
-    def __init__(self) -> None:
-        self.outcomes: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
-        self.tokens = self.hit_tokens = 0.0
-        self.predicted_s = self.actual_s = 0.0
-        self.cached_predicted = 0.0
-        self.cached_actual = self.cached_of = self.cached_reports = 0
-
-    def flush(self, endpoint: str, registry: Registry) -> None:
-        """Move what has been counted to the registry."""
-        requests = registry.counter(metrics.ENDPOINT_REQUESTS)
-        for outcome, count in self.outcomes.items():
-            if count:
-                requests.add((endpoint, outcome.value), count)
-        rows = [
-            (metrics.ENDPOINT_TOKENS, self.tokens),
-            (metrics.ENDPOINT_HIT_TOKENS, self.hit_tokens),
-            (metrics.TTFT_PREDICTED, self.predicted_s),
-            (metrics.TTFT_ACTUAL, self.actual_s),
-        ]
-        if self.cached_reports:
-            rows.append((metrics.CACHED_PREDICTED, self.cached_predicted))
-            rows.append((metrics.CACHED_ACTUAL, self.cached_actual))
-            rows.append((metrics.CACHED_OF, self.cached_of))
-        for spec, amount in rows:
-            registry.counter(spec).add((endpoint,), amount)
 
 
 def _since(start: float, end: float | None) -> float | None:
@@ -260,8 +150,8 @@ class RequestRecorder:
         self._rng = rng
         self._registry = registry
         self._ended: list[tuple[FlightRecord, float]] = []
-        self._bundles: dict[tuple[Api, str, bool], _Bundle] = {}
-        self._tallies: dict[str, _Tally] = {}
+        self._bundles: dict[tuple[Api, str, bool], Bundle] = {}
+        self._tallies: dict[str, Tally] = {}
         self._reasons: dict[Reason, int] = dict.fromkeys(Reason, 0)
         self._rejects = registry.counter(metrics.REJECTS)
         self._shed = registry.counter(metrics.SHED)
@@ -360,7 +250,7 @@ class RequestRecorder:
         if exchange.rejected in SHED_BECAUSE:
             self._shed.add((exchange.rejected.value,))
 
-    def _bundle(self, view: RequestView) -> _Bundle:
+    def _bundle(self, view: RequestView) -> Bundle:
         """The series of a request's kind; those of models nobody serves share one."""
         model = view.model if view.model in self._fleet.models() else OTHER_MODEL
         key = (view.api, model, view.stream)
@@ -369,18 +259,18 @@ class RequestRecorder:
             if len(self._bundles) >= MAX_BUNDLES:
                 self.flush()
                 self._bundles.clear()
-            bundle = _Bundle(self._registry, view.api.value, model, view.stream)
+            bundle = Bundle(self._registry, view.api.value, model, view.stream)
             self._bundles[key] = bundle
         return bundle
 
     def _dispatched(
-        self, flight: FlightRecord, decision: Decision, bundle: _Bundle, outcome: Outcome
+        self, flight: FlightRecord, decision: Decision, bundle: Bundle, outcome: Outcome
     ) -> None:
         """What the decision promised and what came of it."""
         view, chosen = flight.call.view, decision.chosen
         tally = self._tallies.get(chosen.endpoint.id)
         if tally is None:
-            tally = self._tallies[chosen.endpoint.id] = _Tally()
+            tally = self._tallies[chosen.endpoint.id] = Tally()
         self._reasons[decision.reason] += 1
         self._decision_time.observe(flight.decision_s)
         tally.outcomes[outcome] += 1
@@ -389,7 +279,7 @@ class RequestRecorder:
         dispatched_at, first_byte_at = flight.dispatched_at, flight.exchange.first_byte_at
         if dispatched_at is not None:
             bundle.queue.observe(dispatched_at - flight.arrived_at)
-        if first_byte_at is not None and outcome not in _ERRORS:
+        if first_byte_at is not None and outcome not in ERRORS:
             bundle.ttft.observe(first_byte_at - flight.arrived_at)
             if view.stream and chosen.ttft_s > 0 and dispatched_at is not None:
                 took_s = first_byte_at - dispatched_at

@@ -17,8 +17,10 @@ from cardan.scaling import solver
 
 # What sums of floats may be off by.
 EPSILON: Final = 1e-6
-# Needs are rounded up to a twentieth of a replica, so that noise asks no new questions.
+# Needs are rounded up to a twentieth of a replica, from eight on to about a hundredth of the need,
+# so that noise asks no new questions.
 GRAIN: Final = 0.05
+FINE_UP_TO: Final = 8.0
 # Another mix is worth a cold start, a drain and a cold cache only if it saves a tenth.
 WORTH: Final = 0.1
 
@@ -47,15 +49,22 @@ def mixed(offers: Offers, need: float, *, settled: bool) -> tuple[int, ...]:
     `settled`: what there is covers the need well enough, so it is kept unless another mix saves
     more than it is worth to change.
     """
-    grain = math.ceil(need / GRAIN - EPSILON) * GRAIN
+    rounded = grained(need)
     if not settled:
-        return cheapest(offers, grain)
+        return cheapest(offers, rounded)
     kept = tuple(offer.kept for offer in offers)
     worth = (1.0 - WORTH) * cost(offers, kept)
-    if len(offers) == 1 or fractional_cost(offers, grain) >= worth:
+    if len(offers) == 1 or fractional_cost(offers, rounded) >= worth:
         return kept
-    other = cheapest(offers, grain)
+    other = cheapest(offers, rounded)
     return other if cost(offers, other) < worth else kept
+
+
+def grained(need: float) -> float:
+    """The need, rounded up a little."""
+    doublings = max(0, 1 + math.floor(math.log2(max(need, EPSILON) / FINE_UP_TO)))
+    grain = GRAIN * 2.0**doublings
+    return math.ceil(need / grain - EPSILON) * grain
 
 
 def cost(offers: Offers, mix: tuple[int, ...]) -> float:

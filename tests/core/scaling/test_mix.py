@@ -13,6 +13,7 @@ from cardan.scaling.mix import (
     cheapest,
     cost,
     fractional_cost,
+    grained,
     mixed,
     speed,
 )
@@ -74,6 +75,19 @@ def test_noise_below_a_twentieth_asks_no_new_question() -> None:
     for number in range(1, 11):
         mixed(offers, 7.0 + GRAIN * number / 10, settled=False)
     assert cheapest.cache_info().misses == before + 1
+
+
+def test_needs_are_rounded_up_by_little() -> None:
+    assert grained(0.0) == 0.0
+    assert grained(3.0) == pytest.approx(3.0)
+    assert grained(3.01) == pytest.approx(3.05)
+    assert grained(100.1) == pytest.approx(100.8)
+
+
+@given(st.floats(0, 1000), st.floats(0, 10))
+def test_rounding_up_keeps_the_order_of_needs(need: float, more: float) -> None:
+    assert need - 1e-6 <= grained(need) <= need * 1.0126 + GRAIN
+    assert grained(need) <= grained(need + more) + 1e-6
 
 
 def test_parts_of_replicas_are_never_dearer_than_whole_ones() -> None:

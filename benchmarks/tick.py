@@ -1,8 +1,8 @@
 """`python -m benchmarks.tick`: CPU time of one scaling decision of a fleet of 20 pods.
 
 What an operator with hundreds of fleets pays each time it looks at one: `cardan.scaling.decide`,
-from an observation to a decision and a memory, at demand that wanders by a twentieth. With one pool,
-and with three of one role, where a new need may ask the solver for the cheapest mix.
+from an observation to a decision and a memory, at demand that wanders by a twentieth. With one
+pool, and with three of one role, where a new need may ask the solver for the cheapest mix.
 """
 
 from __future__ import annotations

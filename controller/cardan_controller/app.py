@@ -17,41 +17,41 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
-import kopf
 import msgspec
 from aiohttp import web
 from cardan.errors import CardanError
 from cardan.instants import Monotonic, WallTime
 from cardan_kube.api import KubernetesApi, own_namespace
 
-from cardan_controller import gathering, planning
+from cardan_controller import gathering
+from cardan_controller.carrying import home_of
 from cardan_controller.cluster.pods import PodIndex
 from cardan_controller.cluster.scales import Scales
 from cardan_controller.cluster.selectors import parse
 from cardan_controller.cluster.view import AGENT, ClusterView
-from cardan_controller.crds.documents import read_fleet
+from cardan_controller.driving import Driver
 from cardan_controller.election import Election
 from cardan_controller.fleets import Fleets
 from cardan_controller.gathering import Cluster, target_of
-from cardan_controller.handlers import registry
+from cardan_controller.handlers import FleetWatch
 from cardan_controller.keda import ExternalScaler, Pool, Recommendations
 from cardan_controller.leading import Leader
 from cardan_controller.metrics.gateways import Gateway, GatewaySource
 from cardan_controller.metrics.prometheus import PrometheusSource
 from cardan_controller.metrics.promql import Windows
 from cardan_controller.pb.keda import externalscaler_pb2_grpc
-from cardan_controller.planning import Home
 from cardan_controller.serving import Port
 from cardan_controller.telemetry import Telemetry, WatchMeter
 from cardan_controller.ticking import Ticker
 from cardan_controller.wakes import Wakes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Collection, Coroutine
     from random import Random
 
     from cardan_controller.cluster.targets import TargetRef
     from cardan_controller.config import OperatorConfig
+    from cardan_controller.fleets import Key
     from cardan_controller.metrics.answers import MetricsSource
 
 log = logging.getLogger(__name__)
@@ -76,10 +76,6 @@ class LostLeaseError(CardanError):
     """This replica leads no more."""
 
 
-class LeavingError(CardanError):
-    """This replica is to end."""
-
-
 class Operator:
     """One replica."""
 
@@ -87,9 +83,8 @@ class Operator:
         self.config = config
         self.telemetry = Telemetry()
         self.recommendations = Recommendations()
-        self._kick = asyncio.Event()
-        self.fleets = Fleets(self._kick.set)
-        self.wakes = Wakes(self._kick.set)
+        self.fleets = Fleets(lambda key: self._driver.press(key))
+        self.wakes = Wakes(lambda: self._driver.press())
         meter = WatchMeter(self.telemetry, monotonic)
         self.view = ClusterView(config.kubeconfig, config.namespaces, meter, rng)
         self._api = KubernetesApi(config.kubeconfig, AGENT)
@@ -108,6 +103,21 @@ class Operator:
             self.telemetry,
             self.leader.leads,
             self._identity,
+        )
+        self._driver = Driver(
+            self._ticker,
+            self.fleets,
+            self.wakes,
+            self._source,
+            self._look,
+            self.telemetry,
+            self._recommend,
+            tick_s=config.tick_s,
+            monotonic=monotonic,
+            wall=wall,
+        )
+        self._watch = FleetWatch(
+            self.fleets, self._ticker.forget, config.kubeconfig, config.namespaces
         )
         self.address = ""
 
@@ -164,52 +174,13 @@ class Operator:
         log.info("everything is listed: fleets are looked after every %g s", self.config.tick_s)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._until_lost(), name="until-lost")
-            group.create_task(self._kopf(), name="kopf")
-            group.create_task(self._ticks(), name="ticks")
+            group.create_task(self._watch.run(), name="fleets")
+            group.create_task(self._driver.run(), name="ticks")
 
     async def _until_lost(self) -> None:
         await self.leader.ended.wait()
         self.telemetry.leading.set(0)
         raise LostLeaseError("the lease is lost")
-
-    async def _kopf(self) -> None:
-        settings = kopf.OperatorSettings()
-        namespaces = self.config.namespaces
-        await kopf.operator(
-            registry=registry(self.fleets, self._forget, self.config.kubeconfig),
-            settings=settings,
-            standalone=True,
-            clusterwide=not namespaces,
-            namespaces=namespaces,
-        )
-        raise LeavingError("a signal came")  # kopf takes signals itself, and returns
-
-    async def _ticks(self) -> None:
-        while True:
-            began = monotonic()
-            result = await self._tick()
-            self.telemetry.ticks.labels(result).inc()
-            self.telemetry.tick_seconds.observe(monotonic() - began)
-            self._kick.clear()
-            left_s = self.config.tick_s - (monotonic() - began)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(left_s, 0.0)):
-                    await self._kick.wait()
-
-    async def _tick(self) -> str:
-        """One tick; what came of it."""
-        try:
-            self._pods = PodIndex(pod for _, pod in self.view.pods.items())
-            answers = await self._source.read(wall())
-            failed = sum(bool(answer.failed) for answer in answers.by_name.values())
-            self.telemetry.failed_asks.set(failed)
-            await self._scales.refresh(self._foreign_targets())
-            await self._ticker.tick(self._cluster(), answers, wall())
-        except Exception:  # one bad fleet or answer must not end the operator
-            log.exception("a tick failed; the next one is made all the same")
-            return "failed"
-        self._recommend()
-        return "ok"
 
     def _recommend(self) -> None:
         """What was decided, for those who carry it out themselves."""
@@ -223,30 +194,27 @@ class Operator:
 
     # What a tick looks at
 
-    def _cluster(self) -> Cluster:
-        claimed = gathering.claims(
-            [
-                (Home(*key, fleet.meta.uid, fleet.meta.namespace), fleet.spec)
-                for key, fleet in self.fleets
-                if fleet.spec is not None
-            ]
-        )
+    async def _look(self, only: Collection[Key] | None) -> Cluster:
+        """The cluster, for a tick over these fleets or all."""
+        await self._scales.refresh(self._foreign_targets(only), whole=only is None)
+        self._pods = PodIndex(pod for _, pod in self.view.pods.items())
+        specs = [(home_of(fleet), fleet.spec) for _, fleet in self.fleets if fleet.spec is not None]
         return Cluster(
             pods=self._pods,
             target=lambda ref: self._scales.target(ref, self.view.workload(ref)),
-            autoscalers=[autoscaler for _, autoscaler in self.view.autoscalers.items()],
-            budgets=[budget for _, budget in self.view.budgets.items()],
+            autoscalers=gathering.by_target([one for _, one in self.view.autoscalers.items()]),
+            budgets=gathering.by_namespace([one for _, one in self.view.budgets.items()]),
             overlay=lambda namespace, name: self.view.overlays.get(f"{namespace}/{name}"),
             ready_gateways=self._ready_gateways,
-            claimed=claimed,
+            claimed=gathering.claims(specs),
             with_namespace=self.config.gateways.endpoint_names == "namespace/pod",
         )
 
-    def _foreign_targets(self) -> list[TargetRef]:
+    def _foreign_targets(self, only: Collection[Key] | None) -> list[TargetRef]:
         """Targets that no watch tells of."""
         refs = [
             target_of(key[0], pool)
-            for key, fleet in self.fleets
+            for key, fleet in self.fleets.some(only)
             if fleet.spec is not None
             for pool in fleet.spec.pools
         ]
@@ -264,15 +232,6 @@ class Operator:
             for _, pod in self.view.pods.items()
             if pod.ready_at is not None and pod.address and self._selector.matches(pod.labels)
         ]
-
-    async def _forget(self, body: dict[str, Any]) -> None:
-        """A fleet is deleted: gateways are to forget it too."""
-        fleet = read_fleet(msgspec.json.encode(body))
-        gateways = fleet.spec.gateways.namespace if fleet.spec else ""
-        meta = fleet.meta
-        home = Home(meta.namespace, meta.name, meta.uid, gateways or meta.namespace)
-        if self.view.overlays.get(f"{home.gateways}/{planning.overlay_name(home)}") is not None:
-            await self._api.send(planning.forgotten(home).request)
 
     # Servers
 
@@ -326,8 +285,6 @@ async def serve(config: OperatorConfig, rng: Random) -> int:
         log.info("leaving")
         return 0
     except BaseExceptionGroup as group:
-        if group.subgroup(LeavingError) is not None:
-            return 0
         if group.subgroup(LostLeaseError) is None:
             raise
         log.warning("the lease is lost: this process ends, another one leads")

@@ -27,11 +27,12 @@ class Event(NamedTuple):
     warning: bool = False
 
 
-def events_of(before: FleetStatus, after: FleetStatus) -> Iterator[Event]:
-    """What is new in a status, for people."""
+def events_of(before: FleetStatus, after: FleetStatus, *, acts: bool = True) -> Iterator[Event]:
+    """What is new in a status, for people; who does not act only recommends."""
     for decision in reversed(after.last_decisions):
         if decision not in before.last_decisions:
             way = "ScaledUp" if decision.to > decision.from_ else "ScaledDown"
+            way = way if acts else "Recommended"
             note = f"{decision.pool}: {decision.from_} to {decision.to}: {decision.message}"
             yield Event(way, note)
     known = {one.type: one.status for one in before.conditions}
@@ -40,6 +41,11 @@ def events_of(before: FleetStatus, after: FleetStatus) -> Iterator[Event]:
         if is_new and (condition.type, condition.status.value) in _WARN_WHEN:
             note = f"{condition.type}: {condition.message}"
             yield Event(condition.reason, note, warning=True)
+    hands = {pool.name: pool.manual for pool in before.pools}
+    for pool in after.pools:
+        if pool.manual and hands.get(pool.name) != pool.manual:
+            note = f"{pool.name}: {pool.manual} has set {pool.current} replicas"
+            yield Event("ChangedByHand", note, warning=True)
     moves = {move.at + move.key for move in before.hot_spots.moves} if before.hot_spots else set()
     for move in after.hot_spots.moves if after.hot_spots else ():
         if move.at + move.key not in moves:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
 from cardan.scaling.observation import PendingReplica, PoolState
 from cardan.scaling.orders import Limits
 
@@ -19,7 +20,7 @@ from cardan_controller.observing import Member, Subject
 from cardan_controller.planning import Home, Scaling, overlay_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from cardan.instants import WallTime
     from cardan.overlay import RoutingOverlay
@@ -35,8 +36,12 @@ BY_ORDINAL: Final = frozenset({"StatefulSet", "LeaderWorkerSet"})
 NOT_MADE: Final = "(not made)"
 
 
+TargetName = tuple[str, str, str]
+"""A target's namespace, kind and name: without the group it is only likely to be the same."""
+
+
 class Cluster(NamedTuple):
-    """What is known of the cluster at one tick.
+    """What is known of the cluster at one tick; autoscalers and budgets as `by_…` sort them.
 
     `target` finds a scale target, or says why it cannot be had. `ready_gateways` counts those of a
     namespace.
@@ -44,8 +49,8 @@ class Cluster(NamedTuple):
 
     pods: PodIndex
     target: Callable[[TargetRef], tuple[Scaling, TargetFacts] | str]
-    autoscalers: Sequence[Autoscaler]
-    budgets: Sequence[DisruptionBudget]
+    autoscalers: Mapping[TargetName, Sequence[Autoscaler]]
+    budgets: Mapping[str, Sequence[DisruptionBudget]]
     overlay: Callable[[str, str], RoutingOverlay | None]
     ready_gateways: Callable[[str], int]
     claimed: Mapping[TargetRef, str]
@@ -71,10 +76,9 @@ def gather(
     fleet: Home,
     spec: FleetSpec,
     draining: Collection[str],
-    manual: Mapping[str, str],
     now: WallTime,
 ) -> Part:
-    """A fleet's part. `draining` are pods that leave, `manual` who changed a pool by hand."""
+    """A fleet's part. `draining` are the pods that we have drain."""
     pools: dict[str, PoolState] = {}
     scalings: dict[str, Scaling] = {}
     limits: dict[str, Limits] = {}
@@ -96,11 +100,10 @@ def gather(
         }
         scalings[pool.name] = scaling
         pools[pool.name] = _with_those_not_made(
-            pool_state(scaling.replicas, pods, leaving, now, manual=manual.get(pool.name, "")),
-            facts,
+            pool_state(scaling.replicas, pods, leaving, now), facts
         )
         limits[pool.name] = Limits(
-            allowed_disruptions=_allowed(cluster.budgets, fleet.namespace, pods),
+            allowed_disruptions=_allowed(cluster.budgets.get(fleet.namespace, ()), pods),
             by_ordinal=pool.scale_target_ref.kind in BY_ORDINAL,
         )
         members += [_member(pod, pool.name, cluster, now) for pod in pods if not pod.leaving]
@@ -134,14 +137,7 @@ def _with_those_not_made(state: PoolState, facts: TargetFacts) -> PoolState:
     if not facts.refused or missing <= 0:
         return state
     stuck = (PendingReplica(NOT_MADE, facts.refused_at, facts.refused),) * missing
-    return PoolState(
-        desired=state.desired,
-        ready=state.ready,
-        pending=state.pending + stuck,
-        draining=state.draining,
-        started_s=state.started_s,
-        manual=state.manual,
-    )
+    return msgspec.structs.replace(state, pending=state.pending + stuck)
 
 
 def _member(pod: PodFacts, pool: str, cluster: Cluster, now: WallTime) -> Member:
@@ -149,15 +145,12 @@ def _member(pod: PodFacts, pool: str, cluster: Cluster, now: WallTime) -> Member
     return Member(id_, pool, pod.ready_at is not None, max(0.0, now - pod.created_at))
 
 
-def _allowed(
-    budgets: Sequence[DisruptionBudget], namespace: str, pods: Sequence[PodFacts]
-) -> int | None:
+def _allowed(budgets: Sequence[DisruptionBudget], pods: Sequence[PodFacts]) -> int | None:
     """What every budget that covers any of these pods allows; None where none does."""
     covering = [
         budget.allowed
         for budget in budgets
-        if budget.namespace == namespace
-        and any(budget.selector.matches(pod.labels) for pod in pods)
+        if any(budget.selector.matches(pod.labels) for pod in pods)
     ]
     return min(covering, default=None)
 
@@ -167,7 +160,7 @@ def _conflict(cluster: Cluster, fleet: Home, spec: FleetSpec) -> str:
     name = f"{fleet.namespace}/{fleet.name}"
     for pool in spec.pools:
         target = target_of(fleet.namespace, pool)
-        for autoscaler in cluster.autoscalers:
+        for autoscaler in cluster.autoscalers.get(_name(target), ()):
             if same_target(autoscaler.target, target):
                 return (
                     f"the HorizontalPodAutoscaler {autoscaler.name} scales {target.kind}"
@@ -177,6 +170,26 @@ def _conflict(cluster: Cluster, fleet: Home, spec: FleetSpec) -> str:
         if owner != name:
             return f"{target.kind} {target.name} belongs to the fleet {owner} already"
     return ""
+
+
+def by_target(autoscalers: Iterable[Autoscaler]) -> dict[TargetName, list[Autoscaler]]:
+    """Autoscalers by what they scale."""
+    found: dict[TargetName, list[Autoscaler]] = {}
+    for autoscaler in autoscalers:
+        found.setdefault(_name(autoscaler.target), []).append(autoscaler)
+    return found
+
+
+def by_namespace(budgets: Iterable[DisruptionBudget]) -> dict[str, list[DisruptionBudget]]:
+    """Disruption budgets by their namespace."""
+    found: dict[str, list[DisruptionBudget]] = {}
+    for budget in budgets:
+        found.setdefault(budget.namespace, []).append(budget)
+    return found
+
+
+def _name(target: TargetRef) -> TargetName:
+    return target.namespace, target.kind, target.name
 
 
 def claims(fleets: Sequence[tuple[Home, FleetSpec]]) -> dict[TargetRef, str]:

@@ -85,6 +85,8 @@ class Leader:
         self._address = address
         self._monotonic = monotonic
         self._wall = wall
+        # As client-go: a question that is not answered leaves time for another before the deadline.
+        self._patience_s = config.renew_deadline_s / 2
         self._leader_address = ""
         self._led = False
         self.began = asyncio.Event()
@@ -113,16 +115,21 @@ class Leader:
             await asyncio.sleep(step.seconds)
             return
         try:
-            if isinstance(step, Look):
-                lease = await self._read()
-                self._election.seen(lease, self._monotonic())
-            elif isinstance(step, Write):
-                stored = await self._write(step.lease)
-                self._election.written(stored, self._monotonic())
+            async with asyncio.timeout(self._patience_s):
+                await self._do(step)
         except ApiError as error:
             if error.fault is not Fault.CONFLICT:
                 log.warning("the lease %s: %s", self._name, error)
             self._election.failed(self._monotonic())
+        except TimeoutError:
+            log.warning("the lease %s: no answer within %g s", self._name, self._patience_s)
+            self._election.failed(self._monotonic())
+
+    async def _do(self, step: Look | Write) -> None:
+        if isinstance(step, Look):
+            self._election.seen(await self._read(), self._monotonic())
+        else:
+            self._election.written(await self._write(step.lease), self._monotonic())
 
     def _tell(self) -> None:
         """Say when leading begins, and when it ends: whoever waits for either may go on."""
@@ -166,8 +173,9 @@ class Leader:
         lease = self._election.resignation(self._wall())
         if lease is not None:
             try:
-                await self._write(lease)
-            except ApiError as error:
+                async with asyncio.timeout(self._patience_s):
+                    await self._write(lease)
+            except (ApiError, TimeoutError) as error:
                 log.warning("the lease %s could not be let go: %s", self._name, error)
 
 

@@ -32,18 +32,24 @@ FLEET_NAMESPACE_LABEL: Final = f"{GROUP}/fleet-namespace"
 
 
 class Scaling(NamedTuple):
-    """A target's `/scale`: its path, what it asks for, the version that was looked at."""
+    """A target's `/scale`: its path, what it asks for, the version that was looked at.
+
+    `writers` have said so, the latest first.
+    """
 
     path: str
     replicas: int
     version: str
+    writers: tuple[str, ...] = ()
 
 
 class Write(NamedTuple):
-    """A request and what it is, for the log and the metrics."""
+    """A request and what it is, for the log and the metrics. `pool` is whose scale it is."""
 
     what: str
     request: Request
+    pool: str = ""
+    replicas: int = 0
 
 
 class Home(NamedTuple):
@@ -61,7 +67,7 @@ def scales(wanted: Mapping[str, int], targets: Mapping[str, Scaling]) -> Iterato
         target = targets.get(pool)
         if target is not None and target.replicas != replicas:
             request = scale(target.path, replicas, MANAGER, version=target.version)
-            yield Write("scale", request)
+            yield Write("scale", request, pool, replicas)
 
 
 def costs(wanted: Mapping[str, int], pods: Sequence[PodFacts]) -> Iterator[Write]:

@@ -77,6 +77,11 @@ class Telemetry:
             (*_FLEET, "input"),
             registry=r,
         )
+        self.failures = Counter(
+            "cardan_controller_fleet_failures",
+            "Fleets that a tick could not look after by a fault of the operator's own.",
+            registry=r,
+        )
         self.fleets = Gauge("cardan_controller_fleets", "Fleets that are looked after.", registry=r)
 
     def told(self, namespace: str, fleet: str, status: FleetStatus) -> None:

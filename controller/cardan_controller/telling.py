@@ -141,11 +141,11 @@ def _able(tick: Tick) -> _Truth:
 
 
 def _active(tick: Tick) -> _Truth:
-    held = _reasons(tick, {ReasonCode.PAUSED, ReasonCode.MANUAL})
-    if held:
-        return _Truth(
-            ConditionType.SCALING_ACTIVE, Truth.FALSE, held[0].code.value, held[0].message
-        )
+    for code, truth in ((ReasonCode.PAUSED, Truth.FALSE), (ReasonCode.MANUAL, Truth.TRUE)):
+        told = _reasons(tick, {code})
+        if told:
+            words = told[0].message
+            return _Truth(ConditionType.SCALING_ACTIVE, truth, code.value, words)
     return _Truth(ConditionType.SCALING_ACTIVE, Truth.TRUE, "Active")
 
 
@@ -223,6 +223,7 @@ def _pool(tick: Tick, decided: PoolDecision) -> PoolStatus:
         ready=state.ready if state else 0,
         pending=len(state.pending) if state else 0,
         draining=len(state.draining) if state else 0,
+        manual=state.manual if state else "",
         reason=first.code.value if first else "",
         message=first.message if first else "",
     )

@@ -75,10 +75,12 @@ class Decision:
 
     `chosen` is one of `candidates` or, after a spill, an endpoint outside of them. `key` is the
     routing key (a block hash) and `depth` how many prefix blocks it stands for; 0 where a policy
-    does not look at the prompt.
+    does not look at the prompt. `moved` says that the controller has given the key other owners
+    than hashing would (`MovedDecision`).
     """
 
     __slots__ = ("candidates", "chosen", "depth", "key", "reason")
+    moved = False
 
     def __init__(
         self,
@@ -109,6 +111,7 @@ class Decision:
             "reason": self.reason.value,
             "key": f"{self.key:016x}",
             "depth": self.depth,
+            **({"moved": True} if self.moved else {}),
             "predicted_ttft_s": round(self.chosen.ttft_s, 4),
             "predicted_cached_tokens": round(self.chosen.cached_real_tokens),
             "candidates": [
@@ -122,3 +125,10 @@ class Decision:
                 for candidate in self.candidates
             ],
         }
+
+
+class MovedDecision(Decision):
+    """A decision among the owners that the controller has given the key."""
+
+    __slots__ = ()
+    moved = True

@@ -294,9 +294,10 @@ class Fleet:
     def apply(self, overlay: RoutingOverlay, now: Monotonic) -> None:
         """Do as the controller says from now on; what it said before is void.
 
-        Endpoints that it does not name, or no longer, stand as they are.
+        Endpoints that it does not name stand as they are. Who has slept until now is expected.
         """
         if overlay.models != self.overlay.models:
+            self._memory.note(self.overlay.sleepers(), now)
             self._standings = standings(overlay)
             for id_, state in self.endpoints.items():
                 state.stand(self._standings.get(id_, AS_IT_IS), now)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # An overlay is one object of the Kubernetes API, which takes 1.5 MB; a key with eight owners of 63
 # characters is 0.6 KB.
 MAX_KEYS: Final = 1024
+# A line that a person reads has room for so many names.
+MAX_NAMED: Final = 4
 
 Key = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
 Owners = Annotated[tuple[EndpointId, ...], msgspec.Meta(min_length=1, max_length=16)]
@@ -65,6 +67,19 @@ class ModelOverlay(_Part, frozen=True):
     cordoned: tuple[EndpointId, ...] = ()
     dormant: Dormant | None = None
 
+    def words(self) -> str:
+        """What it changes, in some words."""
+        moved = len(self.owners.keys() | self.add.keys())
+        weights = [f"{id_} x {factor:g}" for id_, factor in sorted(self.weights.items())]
+        told = (
+            ("sleeps" if self.dormant is not None else ""),
+            (f"{moved} key{'s' if moved > 1 else ''} moved" if moved else ""),
+            (f"weights {_some(weights)}" if weights else ""),
+            (f"draining {_some(self.draining)}" if self.draining else ""),
+            (f"cordoned {_some(self.cordoned)}" if self.cordoned else ""),
+        )
+        return ", ".join(filter(None, told))
+
 
 class RoutingOverlay(_Part, frozen=True):
     """All of it, by model. `generation` rises with every change; it is shown, not acted on."""
@@ -76,6 +91,15 @@ class RoutingOverlay(_Part, frozen=True):
         """How requests for a model that is scaled to nothing are held; None if it is not."""
         part = self.models.get(model)
         return None if part is None else part.dormant
+
+    def sleepers(self) -> list[str]:
+        """The models that are scaled to nothing."""
+        return [model for model, part in self.models.items() if part.dormant is not None]
+
+    def words(self) -> str:
+        """What it changes, in one line; empty if nothing."""
+        parts = ((model, part.words()) for model, part in sorted(self.models.items()))
+        return "; ".join(f"{model}: {words}" for model, words in parts if words)
 
 
 NO_OVERLAY: Final = RoutingOverlay()
@@ -166,6 +190,11 @@ class MovedKeys:
             if state not in chosen:
                 chosen.append(state)
         return chosen + [state for state in _allowed(add or (), allowed) if state not in chosen]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _allowed(

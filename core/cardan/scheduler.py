@@ -7,7 +7,8 @@ so no two requests ever see the same empty slot.
 Admission. The gateway holds a request in its queue only while no endpoint may be asked: none is
 fit, or all are at `max_in_flight_per_endpoint` (0: no such limit, the engine queues). The queue is
 bounded in requests, bytes and seconds; beyond that the request is shed with a reason and a
-Retry-After, never silently.
+Retry-After, never silently. For a model that sleeps it waits within bounds of its own
+(`cardan.holding`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+from cardan.holding import HOLD_RETRY_AFTER_S, Holding
 from cardan.instants import Monotonic
 from cardan.ledger import Ledger, Outcome
 from cardan.lifecycle import (
@@ -26,6 +28,7 @@ from cardan.lifecycle import (
     RetryConfig,
     Wait,
 )
+from cardan.policies.base import Owning
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -76,6 +79,7 @@ class Scheduler:
         self.budget = RetryBudget(self.retry)
         self.queue: dict[Exchange, None] = {}
         self.queued_bytes = 0
+        self.holding = Holding()
         self._waiting: Counter[str] = Counter()  # by model, those who wait for any endpoint at all
         self._rng = rng
         self._choosers: dict[str, Chooser] = {}
@@ -107,6 +111,13 @@ class Scheduler:
         if chooser is None:
             chooser = self._choosers[request.model] = self.policy.bind()
         return chooser.choose(request, pool, eligible, now, self._rng)
+
+    def owners(self, model: str, key: int, now: Monotonic) -> Sequence[EndpointState]:
+        """Whom a key of a model belongs to; nobody where the policy knows no keys."""
+        pool, chooser = self.fleet.pool(model, now), self._choosers.get(model)
+        if pool is not None and pool.routable and isinstance(chooser, Owning):
+            return chooser.owners(key, pool)
+        return ()
 
     def open(self, request: RequestView, decision: Decision, now: Monotonic) -> Lease:
         """Account a dispatch. One that could not be reached gets a single request on trial."""
@@ -157,6 +168,7 @@ class Scheduler:
     def queue_leave(self, exchange: Exchange) -> None:
         """A waiting request is placed, gone or late."""
         if exchange in self.queue:
+            self.holding.leave(exchange)
             del self.queue[exchange]
             self.queued_bytes -= exchange.request.body_bytes
             if not exchange.attempts:
@@ -206,8 +218,10 @@ class Scheduler:
         ]
 
     def _queue(self, exchange: Exchange, now: Monotonic) -> Wait | Reject:
+        held = self._hold(exchange, now)
+        if held is not None:
+            return held
         limits = self.admission
-        size = exchange.request.body_bytes
         until = exchange.queued_until
         if until is None:
             until = exchange.queued_until = Monotonic(now + limits.max_wait_s)
@@ -219,13 +233,40 @@ class Scheduler:
             return Reject(reason, message, Outcome.SHED, 1.0)
         if exchange in self.queue:  # woken without luck: it keeps its place
             return Wait(until)
-        if (
-            len(self.queue) >= limits.max_queued_requests
-            or self.queued_bytes + size > limits.max_queued_bytes
-        ):
+        requests = len(self.queue) - self.holding.requests
+        size = self.queued_bytes - self.holding.bytes + exchange.request.body_bytes
+        if requests >= limits.max_queued_requests or size > limits.max_queued_bytes:
             return Reject(RejectReason.QUEUE_FULL, "the queue is full", Outcome.SHED, 1.0)
+        self._stand(exchange)
+        return Wait(until)
+
+    def _hold(self, exchange: Exchange, now: Monotonic) -> Wait | Reject | None:
+        """Wait for a model that sleeps to wake up; None where it is not for that that one waits."""
+        dormant = self.fleet.overlay.dormant(exchange.request.model)
+        if dormant is None:
+            return None
+        pool = self.fleet.pool(exchange.request.model, now)
+        if pool is not None and pool.routable:
+            return None
+        until = exchange.queued_until
+        if exchange in self.holding and until is not None:
+            return Wait(until) if now < until else _asleep("has not woken up in time")
+        if not self.holding.enter(exchange, dormant):
+            if exchange in self.queue:  # it came before the model slept, and waits as it did
+                return None
+            return _asleep("sleeps, and no more requests may wait for it")
+        until = exchange.queued_until = Monotonic(now + dormant.hold_s)
+        if exchange not in self.queue:
+            self._stand(exchange)
+        return Wait(until)
+
+    def _stand(self, exchange: Exchange) -> None:
+        """At the end of the queue."""
         self.queue[exchange] = None
-        self.queued_bytes += size
+        self.queued_bytes += exchange.request.body_bytes
         if not exchange.attempts:
             self._waiting[exchange.request.model] += 1
-        return Wait(until)
+
+
+def _asleep(what: str) -> Reject:
+    return Reject(RejectReason.NO_ENDPOINT, f"the model {what}", Outcome.SHED, HOLD_RETRY_AFTER_S)

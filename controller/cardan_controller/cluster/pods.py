@@ -132,8 +132,6 @@ def pool_state(
     pods: Sequence[PodFacts],
     draining: Mapping[str, EndpointId],
     now: WallTime,
-    *,
-    manual: str = "",
 ) -> PoolState:
     """A scale target as decisions see it. Pods that are leaving are no supply any more.
 
@@ -154,7 +152,6 @@ def pool_state(
             for pod in staying
             if pod.ready_at is not None and 0 <= now - pod.ready_at <= STARTED_LATELY_S
         ),
-        manual=manual,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -23,6 +24,8 @@ WATCHED: Final = {
     ("apps/v1", "Deployment"): "deployments",
     ("apps/v1", "StatefulSet"): "statefulsets",
 }
+# Questions to the API server that are under way at once.
+AT_ONCE: Final = 8
 
 
 class Scales:
@@ -44,19 +47,24 @@ class Scales:
         if facts.leaving:
             return f"the {ref.kind} {ref.name} is being deleted"
         path = _path(ref, self._plurals[ref.api_version, ref.kind])
-        return Scaling(path, facts.replicas, facts.version), facts
+        return Scaling(path, facts.replicas, facts.version, facts.writers), facts
 
-    async def refresh(self, refs: Sequence[TargetRef]) -> None:
-        """Ask for the scales of targets that no watch tells of."""
-        self._found = {ref: await self._asked(ref) for ref in refs}
+    async def refresh(self, refs: Sequence[TargetRef], *, whole: bool = True) -> None:
+        """Ask for the scales of targets that no watch tells of; `whole`: there are no others."""
+        room = asyncio.Semaphore(AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            tasks = {ref: group.create_task(self._asked(ref, room)) for ref in refs}
+        found = {ref: task.result() for ref, task in tasks.items()}
+        self._found = found if whole else {**self._found, **found}
 
-    async def _asked(self, ref: TargetRef) -> TargetFacts | str:
+    async def _asked(self, ref: TargetRef, room: asyncio.Semaphore) -> TargetFacts | str:
         try:
-            kind = await self._kinds.find(ref.api_version, ref.kind)
-            if not kind.scalable:
-                return f"a {ref.kind} has no scale"
-            self._plurals[ref.api_version, ref.kind] = kind.collection.plural
-            return read_scale(await self._api.get(_path(ref, kind.collection.plural), {}))
+            async with room:
+                kind = await self._kinds.find(ref.api_version, ref.kind)
+                if not kind.scalable:
+                    return f"a {ref.kind} has no scale"
+                self._plurals[ref.api_version, ref.kind] = kind.collection.plural
+                return read_scale(await self._api.get(_path(ref, kind.collection.plural), {}))
         except ApiError as error:
             return f"the scale of {ref.kind} {ref.name}: {error}"
         except (ValueError, msgspec.DecodeError) as error:

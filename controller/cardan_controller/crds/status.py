@@ -66,6 +66,7 @@ class PoolStatus(_Told, frozen=True, kw_only=True):
     ready: int = 0
     pending: int = 0
     draining: int = 0
+    manual: str = ""
     reason: str = ""
     message: Text = ""
 

@@ -191,6 +191,7 @@ _STATUS: Final[dict[type[msgspec.Struct], dict[str, str]]] = {
         "ready": "Replicas that are ready.",
         "pending": "Replicas that are asked for and not ready.",
         "draining": "Replicas that finish what they run, to leave.",
+        "manual": "Who has changed its scale since the operator did.",
         "reason": "Why as many are desired, in one word.",
         "message": "Why, in a sentence, with the numbers.",
     },

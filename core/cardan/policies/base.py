@@ -8,7 +8,7 @@ pool. Adding a policy is one file here and one word in the union of `cardan.poli
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
 
@@ -46,6 +46,15 @@ class Chooser(Protocol):
         `eligible` is `pool.routable`, or a part of it when this request has failed elsewhere or an
         endpoint has just refused. What is remembered per `pool.version` holds only for the former.
         """
+        ...
+
+
+@runtime_checkable
+class Owning(Chooser, Protocol):
+    """A chooser whose keys have owners."""
+
+    def owners(self, key: int, pool: Pool) -> list[EndpointState]:
+        """The candidates of a key among all who may be asked, in their order."""
         ...
 
 

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from cardan.candidates import AnyMapping, Rendezvous
-from cardan.decision import Candidate, Decision, Reason
+from cardan.decision import Candidate, Decision, MovedDecision, Reason
 from cardan.depth import DepthConfig, DepthController
 from cardan.estimate import estimate
 from cardan.policies.base import Chooser, Needs, PolicyBase
@@ -118,25 +118,34 @@ class _Chooser:
         # A part of the pool is this request's own business: nothing of it may be remembered.
         version = pool.version if eligible is pool.routable else None
         states = self._mapping.pick(key, eligible, config.d, version)
+        decided: type[Decision] = Decision
         if pool.moved is not None:
-            allowed = None if version is not None else eligible
-            states = pool.moved.candidates(key, states, config.d, allowed)
+            hashed, allowed = states, None if version is not None else eligible
+            states = pool.moved.candidates(key, hashed, config.d, allowed)
+            if states is not hashed:
+                decided = MovedDecision
         matched = [state.shadow.match(chain) for state in states]
         candidates = tuple(map(estimate, states, repeat(request), repeat(now), matched))
         budget_s = config.theta * request.slo_ttft_s - (now - request.arrived_at)
         if pool.draining and version is not None:
             warmer = _draining(request, pool, max(matched), budget_s, now)
             if warmer is not None:
-                return Decision(warmer, (*candidates, warmer), Reason.DRAINING_WARM, key, depth)
+                return decided(warmer, (*candidates, warmer), Reason.DRAINING_WARM, key, depth)
         if len(candidates) == 1:
             only = Reason.ONLY if len(eligible) == 1 else Reason.WARM
-            return Decision(candidates[0], candidates, only, key, depth)
+            return decided(candidates[0], candidates, only, key, depth)
         chosen, reason = self._select(candidates, _own(matched, depth), budget_s, rng)
         if reason is Reason.HOPELESS and self._config.mode is Mode.SPILL:
             outside = self._spill(request, candidates, chosen, eligible, budget_s, now, rng)
             if outside is not None:
                 chosen, reason = outside, Reason.SPILL
-        return Decision(chosen, candidates, reason, key, depth)
+        return decided(chosen, candidates, reason, key, depth)
+
+    def owners(self, key: int, pool: Pool) -> list[EndpointState]:
+        """See `cardan.policies.base.Owning`."""
+        d = self._config.d
+        states = self._mapping.pick(key, pool.routable, d, pool.version)
+        return states if pool.moved is None else pool.moved.candidates(key, states, d, None)
 
     def _select(
         self,

@@ -1,0 +1,244 @@
+"""One fleet's decision is carried out: planned, written, told.
+
+Writes of one fleet go out in their order: what gateways are told comes before a scale that relies
+on it, and the first that fails ends it. Nothing is remembered as done that was not: the memory that
+is kept, here and in the status, is the one from before then, and what is so is looked at again.
+
+Before each write stand three questions: do we still lead, is the fleet still there, is there room.
+A write that the server does not answer is given up before another replica may lead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from cardan.overlay import ModelOverlay
+from cardan.scaling.orders import orders
+from cardan_kube.api import ApiError
+from cardan_kube.events import Events, Regarding, Reporter
+from cardan_kube.reflector import Fault
+
+from cardan_controller import events, planning, telling
+from cardan_controller.crds.definitions import API_VERSION, FLEET
+from cardan_controller.crds.fleet import Mode
+from cardan_controller.planning import Home, Write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cardan.instants import WallTime
+    from cardan.scaling.decision import ScalingDecision
+    from cardan.scaling.memory import Memory
+    from cardan.scaling.observation import Observation
+    from cardan.scaling.orders import Orders
+
+    from cardan_controller.config import OperatorConfig
+    from cardan_controller.crds.documents import Fleet
+    from cardan_controller.crds.fleet import FleetSpec
+    from cardan_controller.crds.status import FleetStatus
+    from cardan_controller.fleets import Fleets, Key
+    from cardan_controller.gathering import Part
+    from cardan_controller.known import Known
+    from cardan_controller.leading import Api
+    from cardan_controller.telemetry import Telemetry
+    from cardan_controller.wakes import Wakes
+
+log = logging.getLogger(__name__)
+
+
+class Decided(NamedTuple):
+    """A fleet in the middle of a tick."""
+
+    key: Key
+    fleet: Fleet
+    spec: FleetSpec
+    known: Known
+    part: Part
+    observation: Observation
+    decision: ScalingDecision
+    memory: Memory
+
+    @property
+    def acts(self) -> bool:
+        """May anything of it be written?"""
+        return self.spec.mode is Mode.APPLY and not self.part.conflict and not self.spec.paused
+
+
+class Result(enum.Enum):
+    """How a fleet's writes went."""
+
+    DONE = "done"
+    RACED = "raced"  # what was looked at is not so any more: worth another look, soon
+    FAILED = "failed"  # the next tick tries again
+
+
+class Carrier:
+    """Writes for one leader."""
+
+    def __init__(
+        self,
+        config: OperatorConfig,
+        fleets: Fleets,
+        wakes: Wakes,
+        api: Api,
+        telemetry: Telemetry,
+        leads: Callable[[], bool],
+        identity: str,
+    ) -> None:
+        self._wake_url = config.wake_url
+        self._patience_s = config.lease.duration_s - config.lease.renew_deadline_s
+        self._fleets = fleets
+        self._wakes = wakes
+        self._api = api
+        self._telemetry = telemetry
+        self._leads = leads
+        self._events = Events(Reporter(planning.MANAGER, identity))
+
+    async def carry_out(self, one: Decided, room: asyncio.Semaphore) -> Result:
+        """Write what a decision asks for, and tell of it."""
+        known, now = one.known, one.observation.at
+        given, memory = orders(
+            one.spec.scaling(), one.decision, one.observation, one.memory, one.part.limits, now
+        )
+        writes = [*_left_behind(one), *self._planned(one, given)]
+        result = await self._all_written(one.key, writes, known, room)
+        known.memory = memory if one.acts and result is Result.DONE else one.memory
+        known.home = one.part.home if result is Result.DONE else known.home
+        if result is Result.DONE and one.observation.wake_requested_at is not None:
+            self._wakes.done(one.part.home.gateways, one.spec.model)
+            self._telemetry.wakes.inc()
+        status = telling.told(known.status, _told(one, given), now)
+        self._telemetry.told(*one.key, status)
+        await self._tell(one.part.home, known, status, room, now, acts=one.acts)
+        return result
+
+    async def refuse(
+        self, fleet: Fleet, known: Known, room: asyncio.Semaphore, now: WallTime
+    ) -> Result:
+        """A specification that cannot be decided by is told; nothing of the fleet is touched."""
+        status = telling.refused(known.status, fleet.meta.generation, fleet.problem, now)
+        await self._tell(home_of(fleet), known, status, room, now)
+        return Result.DONE
+
+    async def forget(self, home: Home) -> None:
+        """Gateways are to forget a fleet that is deleted; raises `ApiError`."""
+        try:
+            await self._api.send(planning.forgotten(home).request)
+        except ApiError as error:
+            if error.fault is not Fault.NOT_FOUND:
+                raise
+
+    def _planned(self, one: Decided, given: Orders) -> list[Write]:
+        """The difference between what is to be and what is, in the order of its writing."""
+        part, overlay = one.part, given.overlay
+        if one.spec.paused:
+            return []  # nothing is changed, what gateways were told neither
+        if not one.acts:  # who only recommends tells gateways nothing
+            return [*planning.overlays(part.home, one.spec.model, ModelOverlay(), part.overlay)]
+        if overlay.dormant is not None:
+            dormant = msgspec.structs.replace(overlay.dormant, wake_url=self._wake_url)
+            overlay = msgspec.structs.replace(overlay, dormant=dormant)
+        return [
+            *planning.overlays(part.home, one.spec.model, overlay, part.overlay),
+            *planning.costs(given.costs, part.pods),
+            *planning.scales(given.scale, part.scalings),
+            *planning.restarts(given.restart, part.pods),
+        ]
+
+    async def _all_written(
+        self, key: Key, writes: Sequence[Write], known: Known, room: asyncio.Semaphore
+    ) -> Result:
+        """Write one after the other; the first that fails ends it."""
+        for write in writes:
+            result = await self._write(key, write, room)
+            if result is not Result.DONE:
+                return result
+            if write.pool:
+                known.scaled(write.pool, write.replicas)
+        return Result.DONE
+
+    async def _tell(
+        self,
+        home: Home,
+        known: Known,
+        status: FleetStatus,
+        room: asyncio.Semaphore,
+        now: WallTime,
+        *,
+        acts: bool = False,
+    ) -> None:
+        """Write a status that is news, and its events; what could not be written is news again."""
+        if not telling.is_news(known.status, status):
+            return
+        key = (home.namespace, home.name)
+        if await self._write(key, planning.statuses(home, status), room) is not Result.DONE:
+            return
+        before, known.status = known.status, status
+        about = Regarding(API_VERSION, FLEET.kind, home.namespace, home.name, home.uid)
+        for event in events.events_of(before, status, acts=acts):
+            told = self._events.tell(
+                about,
+                "Warning" if event.warning else "Normal",
+                event.reason,
+                event.note,
+                now_s=now,
+                action="Scale",
+            )
+            if told is not None:
+                await self._write(key, Write("event", told), room)
+
+    async def _write(self, key: Key, write: Write, room: asyncio.Semaphore) -> Result:
+        """One write, if it may be made still."""
+        async with room:
+            if not self._leads() or self._fleets.get(key) is None:
+                return Result.FAILED
+            try:
+                async with asyncio.timeout(self._patience_s):
+                    await self._api.send(write.request)
+            except ApiError as error:
+                fault, words = error.fault, str(error)
+            except TimeoutError:
+                fault, words = Fault.TIMEOUT, f"no answer within {self._patience_s:g} s"
+            else:
+                self._telemetry.writes.labels(write.what, "ok").inc()
+                return Result.DONE
+        self._telemetry.writes.labels(write.what, fault.value).inc()
+        if fault is Fault.CONFLICT:  # as a rule a pod became ready since the scale was looked at
+            return Result.RACED
+        log.warning("%s/%s: %s not written: %s", *key, write.what, words)
+        return Result.FAILED
+
+
+def home_of(fleet: Fleet) -> Home:
+    """A fleet's name, and where its gateways are."""
+    meta = fleet.meta
+    gateways = fleet.spec.gateways.namespace if fleet.spec is not None else ""
+    return Home(meta.namespace, meta.name, meta.uid, gateways or meta.namespace)
+
+
+def _left_behind(one: Decided) -> list[Write]:
+    """Gateways that the fleet has left are to forget it."""
+    before = one.known.home
+    if before is None or before == one.part.home or one.spec.paused:
+        return []
+    return [planning.forgotten(before)]
+
+
+def _told(one: Decided, given: Orders) -> telling.Tick:
+    """What is told of a tick: of what was not to be carried out, only what was decided."""
+    decision = one.decision
+    if one.acts:
+        decision = msgspec.structs.replace(decision, notes=(*decision.notes, *given.notes))
+    return telling.Tick(
+        generation=one.fleet.meta.generation,
+        spec=one.spec,
+        observation=one.observation,
+        decision=decision,
+        memory=one.known.memory,
+        conflict=one.part.conflict,
+        selector=one.part.selector,
+    )

@@ -1,0 +1,68 @@
+"""What a leader knows of a fleet between ticks.
+
+All of it that must not be lost is in the fleet's status, from which a new leader begins: the memory
+of decisions, what each scale was and was to be, who has changed one by hand. A fleet that was
+deleted and made anew under its name is another fleet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+from cardan.scaling.memory import Memory
+
+from cardan_controller.planning import MANAGER
+
+if TYPE_CHECKING:
+    from cardan_controller.crds.documents import Fleet
+    from cardan_controller.crds.status import FleetStatus
+    from cardan_controller.gathering import Part
+    from cardan_controller.planning import Home
+
+log = logging.getLogger(__name__)
+
+
+class Known:
+    """One fleet's. Whoever decides for it or writes holds `busy`.
+
+    `seen` is what each pool's scale asked for when it was looked at last, `written` what we asked
+    for last; `manual` who has changed it since. `home` is where the gateways were told.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.uid = fleet.meta.uid
+        self.status: FleetStatus = fleet.status
+        self.memory = _memory(fleet)
+        pools = fleet.status.pools
+        self.seen = {pool.name: pool.current for pool in pools}
+        self.written = {pool.name: pool.desired for pool in pools}
+        self.manual = {pool.name: pool.manual for pool in pools if pool.manual}
+        self.home: Home | None = None
+        self.busy = asyncio.Lock()
+
+    def look(self, part: Part) -> None:
+        """A scale that changed, and not by us, was changed by hand: until we change it again."""
+        for pool, scaling in part.scalings.items():
+            before = self.seen.get(pool)
+            if before is not None and scaling.replicas not in (before, self.written.get(pool)):
+                who = scaling.writers[0] if scaling.writers else "somebody"
+                if who != MANAGER:
+                    self.manual[pool] = who
+            self.seen[pool] = scaling.replicas
+
+    def scaled(self, pool: str, replicas: int) -> None:
+        """We have asked for so many."""
+        self.written[pool] = replicas
+        self.manual.pop(pool, None)
+
+
+def _memory(fleet: Fleet) -> Memory:
+    """What the fleet's status remembers; nothing, if another version wrote it."""
+    try:
+        return msgspec.convert(fleet.status.memory, Memory)
+    except msgspec.ValidationError:
+        log.warning("%s/%s: its memory cannot be read", fleet.meta.namespace, fleet.meta.name)
+        return Memory()

@@ -64,6 +64,11 @@ class Layout:
         return self.bin.parent / "pause"
 
     @property
+    def store(self) -> Path:
+        """Where containerd keeps images."""
+        return self.folder / "containerd"
+
+    @property
     def pki(self) -> Path:
         """Certificates."""
         return self.folder / "pki"

@@ -21,7 +21,7 @@ CNI_PLUGINS = "/usr/lib/cni"  # where Debian's package has them
 
 CONTAINERD = """\
 version = 2
-root = "{at}/containerd"
+root = "{store}"
 state = "{at}/containerd-state"
 [grpc]
   address = "{at}/containerd.sock"
@@ -54,7 +54,7 @@ COREFILE = """\
 
 def configure(at: Layout) -> None:
     """Write every configuration file."""
-    containerd = CONTAINERD.format(at=at.folder, pause=PAUSE_IMAGE, cni=CNI_PLUGINS)
+    containerd = CONTAINERD.format(at=at.folder, store=at.store, pause=PAUSE_IMAGE, cni=CNI_PLUGINS)
     (at.folder / "containerd.toml").write_text(containerd)
     (at.folder / "cni").mkdir()
     _json(at, "cni/pods.conflist", _cni(at))

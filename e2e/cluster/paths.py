@@ -2,7 +2,8 @@
 
 Builds are hundreds of megabytes that outlast a checkout: they live under `$XDG_CACHE_HOME/cardan`.
 Running clusters live under `/var/tmp`, because a Unix socket's path ends at 107 bytes and kubelet
-adds 50 of its own: a long cache folder would not do. `/var/tmp` is a disk, which overlayfs needs.
+adds 50 of its own: a long cache folder would not do. `/var/tmp` is a disk, for images are large;
+where there is memory to spare they lie there (`network`).
 """
 
 from __future__ import annotations

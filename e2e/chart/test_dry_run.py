@@ -16,8 +16,6 @@ from tests.chart.helm import manifest
 from tests.chart.matrix import VALUE_SETS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from e2e.cluster.interface import Cluster
 
 pytestmark = pytest.mark.cluster
@@ -50,8 +48,9 @@ def crd(kind: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def ready(api: Cluster) -> Iterator[Cluster]:
-    """The API server with the namespaces and kinds that the matrix speaks of."""
+def ready(private_api: Cluster) -> Cluster:
+    """An API server with the namespaces and kinds that the matrix speaks of, and no other."""
+    api = private_api
     for name in NAMESPACES:
         document = {
             "apiVersion": "v1",
@@ -69,8 +68,7 @@ def ready(api: Cluster) -> Iterator[Cluster]:
         api.kubectl("apply", "-f", "-", input=json.dumps(crd(kind)))
         name = f"crd/{kind.lower()}s.{OPERATOR_GROUP}"
         api.kubectl("wait", "--for=condition=Established", name, "--timeout=20s")
-    yield api
-    api.kubectl("delete", "namespace", *NAMESPACES, "--wait=false")
+    return api
 
 
 def dry_run(cluster: Cluster, text: str) -> subprocess.CompletedProcess[str]:

@@ -103,7 +103,7 @@ chart-check: $(READY) ## the chart: lint, schema, templates (needs helm)
 	$(BIN)/python -m tools.gen_chart_reference --check
 	$(BIN)/pytest -q -n 2 tests/chart
 
-images: $(READY) ## cardan-router and cardan-engine, by docker, podman or buildah (BASE=IMAGE, TAG=dev)
+images: $(READY) ## cardan-router, -controller and -engine, by docker, podman or buildah (BASE=IMAGE, TAG=dev)
 	$(BIN)/python tools/build_images.py --tag '$(or $(TAG),dev)' $(if $(BASE),--base '$(BASE)')
 
 clean: ## remove .venv and tool caches

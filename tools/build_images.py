@@ -1,6 +1,6 @@
 """Builds the images of deploy/images with docker, podman or buildah, whichever is there.
 
-    python tools/build_images.py                        cardan-router:dev and cardan-engine:dev
+    python tools/build_images.py                        cardan-router:dev and the others
     python tools/build_images.py --tag 1.2 router       one of them
     python tools/build_images.py --archive out/images   and as archives for `ctr images import`
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
-TARGETS: Final = ("router", "engine")
+TARGETS: Final = ("router", "controller", "engine")
 DOCKERFILE: Final = "deploy/images/Dockerfile"
 # chroot isolation needs no namespaces of its own, so it works inside a container too; the steps
 # that run are pip's and ours.
@@ -114,7 +114,7 @@ def _run(command: list[str]) -> None:
 def main() -> int:
     """Build what the command line names."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("target", nargs="*", help="router, engine; default: both")
+    parser.add_argument("target", nargs="*", help=f"of {', '.join(TARGETS)}; default: all")
     parser.add_argument("--tag", default="dev")
     parser.add_argument("--prefix", default="localhost/cardan-", help="of the names")
     parser.add_argument("--base", default="", metavar="IMAGE", help="another base image")

@@ -9,11 +9,15 @@ import sys
 import tomllib
 from pathlib import Path
 
-EXTRAS = {"router": ("router", "kubernetes"), "engine": ("sim",)}
+EXTRAS = {
+    "router": ("router", "kubernetes"),
+    "controller": ("controller",),
+    "engine": ("sim",),
+}
 
 
 def main(pyproject: str, folder: str) -> None:
-    """Write router.txt, engine.txt and build.txt (what makes the wheel)."""
+    """Write the requirements of each image, and build.txt (what makes the wheel)."""
     document = tomllib.loads(Path(pyproject).read_text())
     project = document["project"]
     optional = project["optional-dependencies"]

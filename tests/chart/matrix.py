@@ -240,5 +240,55 @@ VALUE_SETS: Final[dict[str, Values]] = {
             "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}-text\n",
         ]
     },
+    "an operator": nested("controller.enabled", True),
+    "an operator of several namespaces": {
+        "controller": {
+            "enabled": True,
+            "namespaces": ["llm", "models"],
+            "extraTargets": [
+                {"apiGroup": "leaderworkerset.x-k8s.io", "resource": "leaderworkersets"}
+            ],
+            "config": {
+                "tick_s": 5,
+                "metrics": {"prometheus": {"url": "https://prometheus.monitoring.svc:9091/p"}},
+                "lease": {"duration_s": 30, "renew_deadline_s": 20},
+                "budgets": {"h100": {"gpus": 64}},
+            },
+        },
+        "networkPolicy": {"enabled": True, "egress": True},
+    },
+    "an operator of the whole cluster": {
+        "controller": {
+            "enabled": True,
+            "replicas": 3,
+            "namespaces": ["*"],
+            "keda": {"enabled": True, "port": 9700},
+            "config": {"gateways": {"selector": "app=gateway", "metrics_port": 9999}},
+            "podDisruptionBudget": {"maxUnavailable": "50%"},
+            "priorityClassName": "system-cluster-critical",
+            "podLabels": {"a": "b"},
+            "podAnnotations": {"c": "d"},
+            "env": [{"name": "TZ", "value": "UTC"}],
+            "extraVolumes": [{"name": "token", "secret": {"secretName": "prometheus"}}],
+            "extraVolumeMounts": [{"name": "token", "mountPath": "/token"}],
+        },
+        "discovery": {"kubernetes": {"namespace": "*"}},
+        "monitoring": {"podMonitor": {"enabled": True}},
+        "networkPolicy": {
+            "enabled": True,
+            "egress": True,
+            "monitoring": [{"podSelector": {"matchLabels": {"app": "prometheus"}}}],
+        },
+    },
+    "an operator with rights of somebody else's": {
+        "controller": {
+            "enabled": True,
+            "serviceAccount": {"create": False, "name": "given"},
+            "podDisruptionBudget": {"enabled": False},
+            "topologySpreadConstraints": [],
+        },
+        "rbac": {"create": False},
+        "nameOverride": "gw",
+    },
     "other names": {"nameOverride": "gw", "fullnameOverride": "the-gateway-of-this-team"},
 }

@@ -102,6 +102,19 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("networkPolicy.apiServerPorts", [], "at '/networkPolicy/apiServerPorts': minItems"),
     ("rbac.serviceAccount.name", "Me!", "at '/rbac/serviceAccount/name'"),
     ("rbac.clusterWide", True, "at '/rbac': additional properties 'clusterWide' not allowed"),
+    ("controller.replicas", 0, "at '/controller/replicas': minimum: got 0, want 1"),
+    ("controller.enabled", "on", "at '/controller/enabled': got string, want boolean"),
+    ("controller.namespaces", ["Team A"], "at '/controller/namespaces/0'"),
+    ("controller.namespaces", "*", "at '/controller/namespaces': got string, want array"),
+    ("controller.extraTargets", ["leaderworkersets"], "at '/controller/extraTargets/0'"),
+    ("controller.extraTargets", [{"apiGroup": "*", "resource": "*"}], "/extraTargets/0/apiGroup'"),
+    ("controller.config.listen", ":80", "at '/controller/config': additional properties 'listen'"),
+    ("controller.config.tick_s", 0, "at '/controller/config/tick_s'"),
+    ("controller.config.lease.name", "mine", "at '/controller/config/lease': additional"),
+    ("controller.config.metrics.prometheus", {}, "missing property 'url'"),
+    ("controller.config.gateways.endpoint_names", "ip", "/config/gateways/endpoint_names'"),
+    ("controller.podLabels", {"app.kubernetes.io/name": "a"}, "at '/controller/podLabels/app"),
+    ("controller.podDisruptionBudget.maxUnavailable", 0, "/podDisruptionBudget/maxUnavailable'"),
     ("extraObjects", [1], "at '/extraObjects/0'"),
 ]
 
@@ -130,6 +143,14 @@ CONFLICTS: list[tuple[Values, str]] = [
             "discovery": {"kubernetes": {"ports": [8000, "http"]}},
         },
         "networkPolicy.egress needs numbers: discovery.kubernetes.ports has the name http",
+    ),
+    (
+        nested("controller", {"enabled": True, "namespaces": ["*", "models"]}),
+        "controller.namespaces: * is all of them",
+    ),
+    (
+        nested("controller", {"enabled": True, "serviceAccount": {"create": False}}),
+        "controller.serviceAccount.create is false: name the account",
     ),
     (
         nested("rbac.serviceAccount.create", False),

@@ -42,6 +42,11 @@ def config_of(objects: list[Object]) -> Config:
     return decode(yaml.safe_load(gateway_file(objects)), "cardan.yaml")
 
 
+def component(pod: Object) -> str:
+    """Which part of the release a pod is."""
+    return str(pod["metadata"]["labels"]["app.kubernetes.io/component"])
+
+
 every_set = pytest.mark.parametrize("name", VALUE_SETS)
 
 
@@ -84,8 +89,9 @@ def test_objects_are_called_once_labelled_and_in_their_namespace(name: str) -> N
         assert metadata["labels"]["app.kubernetes.io/instance"] == RELEASE
         assert ("namespace" in metadata) == (found["kind"] not in CLUSTER_WIDE), key
         home = VALUE_SETS[name].get("discovery", {}).get("kubernetes", {}).get("namespace")
+        looked_after = VALUE_SETS[name].get("controller", {}).get("namespaces", ())
         roles = {"Role", "RoleBinding"}
-        allowed = {NAMESPACE} | ({home} if found["kind"] in roles else set())
+        allowed = {NAMESPACE} | ({home, *looked_after} if found["kind"] in roles else set())
         assert found["kind"] in CLUSTER_WIDE or metadata["namespace"] in allowed
 
 
@@ -218,7 +224,8 @@ def test_a_gateway_has_a_token_only_where_it_watches(name: str) -> None:
     objects = rendered(name)
     watches = config_of(objects).discovery.kubernetes is not None
     assert gateway(objects)["spec"]["automountServiceAccountToken"] is watches
-    others = [pod for pod in pods(objects) if pod is not gateway(objects)]
+    able = {"router", "controller"}
+    others = [pod for pod in pods(objects) if component(pod) not in able]
     assert not any(pod["spec"]["automountServiceAccountToken"] for pod in others)
 
 

@@ -10,11 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
+from cardan_controller.config import OperatorConfig
+from cardan_controller.election import LeaseConfig
 from cardan_router.config import FIXED, Config
 
 from tests.chart.helm import CHART, ROOT
 from tools.chart.reference import UnexplainedError, rows
-from tools.chart.schema import SET_BY_THE_CHART
+from tools.chart.schema import SET_BY_THE_CHART, SET_FOR_THE_LEASE, SET_FOR_THE_OPERATOR
 from tools.chart.values import Values
 from tools.gen_chart_reference import files
 
@@ -76,6 +78,19 @@ def test_all_of_the_gateways_configuration_can_be_set_somehow() -> None:
     own = set(schema["$defs"]["Config"]["properties"])
     assert own | set(SET_BY_THE_CHART) == set(Config.__struct_fields__)
     assert not own & set(SET_BY_THE_CHART)
+
+
+@pytest.mark.parametrize(
+    ("struct", "own_words"),
+    [(OperatorConfig, SET_FOR_THE_OPERATOR), (LeaseConfig, SET_FOR_THE_LEASE)],
+)
+def test_all_of_the_operators_configuration_can_be_set_somehow(
+    struct: type[OperatorConfig | LeaseConfig], own_words: tuple[str, ...]
+) -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    own = set(schema["$defs"][struct.__name__]["properties"])
+    assert own | set(own_words) == set(struct.__struct_fields__)
+    assert not own & set(own_words)
 
 
 def test_the_templates_know_what_only_a_restart_changes() -> None:

@@ -1,9 +1,10 @@
-"""values.schema.json: the chart's own values, and under `config` the gateway's own configuration.
+"""values.schema.json: the chart's own values, in them the gateway's configuration (`config`) and the
+operator's (`controller.config`).
 
-The gateway's part is made of the structs it decodes its file with, so Helm refuses what the gateway
-would, with the same bounds. Where msgspec says "one of these structs, told apart by a tag", the
-schema asks for the tag first and then for that one struct: a mistake is told for the struct that
-was meant, and not as eight structs that do not match.
+Those are made of the structs that decode their files, so Helm refuses what the two would, with the
+same bounds. Where msgspec says "one of these structs, told apart by a tag", the schema asks for the
+tag first and then for that one struct: a mistake is told for the struct that was meant, and not as
+eight structs that do not match.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 from cardan.policies import policy_names
+from cardan_controller.config import OperatorConfig
 from cardan_router.config import Config
 from cardan_router.discovery_config import SELECTOR
 from cardan_sim.engine import MODELS
@@ -23,6 +25,8 @@ Schema = dict[str, Any]
 
 # What the chart sets itself, from other values.
 SET_BY_THE_CHART: Final = ("listen", "grpc", "admin", "discovery", "api_keys", "tls")
+SET_FOR_THE_OPERATOR: Final = ("listen", "keda", "kubeconfig", "namespaces", "wake_url")
+SET_FOR_THE_LEASE: Final = ("name", "namespace")
 # Belongs into a Secret: `router.engineKey`.
 NOT_IN_A_CONFIG_MAP: Final = ("api_key", "api_key_file")
 # Labels of pods that the chart sets itself: Deployments, Services and gateways know pods by them.
@@ -34,18 +38,24 @@ TAKEN_LABELS: Final = (
 
 def values_schema() -> str:
     """The text of values.schema.json."""
-    (config_ref, values_ref), components = msgspec.json.schema_components((Config, Values))
+    given = (Config, OperatorConfig, Values)
+    (config_ref, operator_ref, values_ref), components = msgspec.json.schema_components(given)
     definitions = {name: _plain(schema) for name, schema in components.items()}
     root = definitions.pop(_name(values_ref))
     config = definitions[_name(config_ref)]
     for name in SET_BY_THE_CHART:
         del config["properties"][name]
+    for name in SET_FOR_THE_OPERATOR:
+        del definitions[_name(operator_ref)]["properties"][name]
+    for name in SET_FOR_THE_LEASE:
+        del definitions["LeaseConfig"]["properties"][name]
     for name in NOT_IN_A_CONFIG_MAP:
         del definitions["UpstreamConfig"]["properties"][name]
     config["properties"]["policy"] = _word_or(policy_names(), config["properties"]["policy"])
     definitions["SimulatedEngines"]["properties"]["model"] = {"enum": sorted(MODELS)}
     config["properties"]["endpoints"]["items"] = _url_or(_ref("Endpoint"))
     root["properties"]["config"] = config_ref
+    definitions["Controller"]["properties"]["config"] = operator_ref
     # Helm itself puts this into the values of every chart.
     root["properties"]["global"] = {"type": "object"}
     root["required"].append("config")
@@ -98,7 +108,9 @@ def _url_or(other: Schema) -> Schema:
 
 
 def _pod_labels(definitions: dict[str, Schema]) -> list[tuple[Schema, str]]:
-    return [(definitions[name], "podLabels") for name in ("Router", "SimulatedEngines")]
+    return [
+        (definitions[name], "podLabels") for name in ("Router", "Controller", "SimulatedEngines")
+    ]
 
 
 def _conditions(definitions: dict[str, Schema]) -> None:

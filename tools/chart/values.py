@@ -95,7 +95,7 @@ class Autoscaling(Node):
 
 
 class DisruptionBudget(Node):
-    """`router.podDisruptionBudget`."""
+    """`router.podDisruptionBudget`, `controller.podDisruptionBudget`."""
 
     enabled: bool
     max_unavailable: Some
@@ -159,6 +159,14 @@ class Router(Node):
     extra_volume_mounts: FreeList
 
 
+class ServiceAccount(Node):
+    """`rbac.serviceAccount`, `controller.serviceAccount`."""
+
+    create: bool
+    name: ObjectName
+    annotations: Labels
+
+
 class KubernetesDiscovery(Node):
     """`discovery.kubernetes`."""
 
@@ -181,6 +189,52 @@ class Discovery(Node):
 
     kubernetes: KubernetesDiscovery
     file: FileDiscovery
+
+
+class ExtraTarget(Node):
+    """One of `controller.extraTargets`."""
+
+    api_group: Annotated[str, Meta(pattern=rf"^{NAME}(\.{NAME})+$", max_length=253)]
+    resource: Annotated[str, Meta(pattern=rf"^{NAME}$", max_length=63)]
+
+
+class Keda(Node):
+    """`controller.keda`."""
+
+    enabled: bool
+    port: Port
+
+
+class ControllerService(Node):
+    """`controller.service`."""
+
+    port: Port
+
+
+class Controller(Node):
+    """`controller`, but `config`, whose schema is made of the operator's own structs."""
+
+    enabled: bool
+    image: Image
+    replicas: Annotated[int, Meta(ge=1, le=10)]
+    namespaces: list[Annotated[str, Meta(pattern=rf"^({NAME}|\*)$", max_length=63)]]
+    config: Free
+    extra_targets: list[ExtraTarget]
+    keda: Keda
+    service: ControllerService
+    pod_disruption_budget: DisruptionBudget
+    resources: Free
+    topology_spread_constraints: FreeList
+    service_account: ServiceAccount
+    pod_labels: Labels
+    pod_annotations: Labels
+    node_selector: Labels
+    tolerations: FreeList
+    affinity: Free
+    priority_class_name: ObjectName
+    env: FreeList
+    extra_volumes: FreeList
+    extra_volume_mounts: FreeList
 
 
 class SimulatedEngines(Node):
@@ -260,14 +314,6 @@ class Crds(Node):
     keep: bool
 
 
-class ServiceAccount(Node):
-    """`rbac.serviceAccount`."""
-
-    create: bool
-    name: ObjectName
-    annotations: Labels
-
-
 class Rbac(Node):
     """`rbac`."""
 
@@ -292,6 +338,7 @@ class Values(Node):
     image: ImageDefaults
     router: Router
     discovery: Discovery
+    controller: Controller
     engines: Engines
     monitoring: Monitoring
     network_policy: NetworkPolicy

@@ -203,6 +203,8 @@ def told(answer: Answer) -> str:
         ("predicted", _seconds(receipt.get("predicted_ttft_s")) + " to the first token"),
         ("prompt", _prompt(receipt, answer.usage)),
     ]
+    if receipt.get("moved"):
+        rows.append(("moved", "the operator has given this prefix other owners than hashing does"))
     for candidate in receipt.get("candidates") or ():
         rows.append(("candidate", _candidate(candidate)))  # noqa: PERF401 - reads better
     rows.append(("request id", str(receipt["request_id"])))

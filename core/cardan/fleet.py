@@ -229,7 +229,7 @@ class Fleet:
         self._pools: dict[str, Pool] = {}
         self._models: list[str] | None = None
         self._siblings: dict[tuple[EngineKind, str], Siblings] = {}
-        self._memory = ModelMemory()
+        self.memory = ModelMemory()
         self._version = 0
         self._stale_at = float("inf")
         self._warm_until = float("inf")
@@ -245,7 +245,7 @@ class Fleet:
         state they hold. They drain: an error that one still answers may be its end and no word on
         the request.
         """
-        self._memory.note(self.models(), now)
+        self.memory.note(self.models(), now)
         wanted = {endpoint.id: endpoint for endpoint in endpoints}
         gone = [state for id_, state in self.endpoints.items() if id_ not in wanted]
         if wanted:
@@ -297,7 +297,7 @@ class Fleet:
         Endpoints that it does not name stand as they are. Who has slept until now is expected.
         """
         if overlay.models != self.overlay.models:
-            self._memory.note(self.overlay.sleepers(), now)
+            self.memory.note(self.overlay.sleepers(), now)
             self._standings = standings(overlay)
             for id_, state in self.endpoints.items():
                 state.stand(self._standings.get(id_, AS_IT_IS), now)
@@ -306,7 +306,7 @@ class Fleet:
 
     def tick(self, now: Monotonic) -> None:
         """Once a second or so: ramps rise, and what is served is noted."""
-        self._memory.note(self.models(), now)
+        self.memory.note(self.models(), now)
         changed = [state.ramp(now) for state in self.endpoints.values()]
         if any(changed):
             self.touch()
@@ -323,7 +323,7 @@ class Fleet:
 
         It was a while ago, it sleeps, or a new endpoint has not said yet what it serves.
         """
-        if self.overlay.dormant(model) or self._memory.recalls(model, now):
+        if self.overlay.dormant(model) or self.memory.recalls(model, now):
             return True
         return any(
             not state.models and now - state.born_at < INTRODUCTION_S

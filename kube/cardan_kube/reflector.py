@@ -13,7 +13,8 @@ with a cache that lags (a gateway that restarts must not go back in time).
 
 Failures back off, doubling with jitter, and start over when the API has proved itself: a watch that
 brings an event or lives for a while, not a list alone, or a server that lists well and refuses to
-watch would be listed without pause.
+watch would be listed without pause. What may well be missing for days (a kind that nobody has
+installed) has a pause of its own (`patience_s`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 from cardan_kube.frames import Bookmark, Gone, Page, Put, Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from random import Random
 
 T = TypeVar("T")
@@ -101,16 +102,23 @@ class Reflector(Generic[T]):
     """The state of one list and watch.
 
     `objects` are what was read, by key, None where nothing could be; `version` is theirs. `synced`
-    says that there has been a whole list. `on_relist` is told why each list begins.
+    says that there has been a whole list. `on_relist` is told why each list begins. `patience_s` is
+    how long to wait at least after some faults.
     """
 
-    def __init__(self, rng: Random, on_relist: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        rng: Random,
+        on_relist: Callable[[str], None] | None = None,
+        patience_s: Mapping[Fault, float] | None = None,
+    ) -> None:
         self.objects: dict[str, T | None] = {}
         self.complaints: dict[str, str] = {}
         self.version = ""
         self.synced = False
         self._rng = rng
         self._on_relist = on_relist or (lambda _: None)
+        self._patience_s = patience_s or {}
         self._why = "start"
         self._pages: list[Reading[T]] = []
         self._token = ""
@@ -180,7 +188,8 @@ class Reflector(Generic[T]):
             self._pause_s = self._rng.uniform(0.0, EXPIRED_SPREAD_S)
         else:
             self._back_off()
-        self._pause_s = max(self._pause_s, min(retry_after_s, MAX_RETRY_AFTER_S))
+        patience_s = self._patience_s.get(fault, 0.0) * self._rng.uniform(0.5, 1.0)
+        self._pause_s = max(self._pause_s, patience_s, min(retry_after_s, MAX_RETRY_AFTER_S))
 
     def _put(self, reading: Reading[T]) -> bool:
         self.version = reading.version

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar, cast
 
 from cardan_kube.api import ApiError, fault_of
@@ -25,7 +26,7 @@ from cardan_kube.reflector import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
     from random import Random
 
     import msgspec
@@ -43,13 +44,15 @@ PAGE_SIZE: Final = 250
 class Resource(NamedTuple, Generic[T]):
     """What is watched: a collection, which of it, and what is read of each object.
 
-    `if_unknown` says what may be wrong where the API does not know the collection.
+    `if_unknown` says what may be wrong where the API does not know the collection, `patience_s` how
+    long to wait at least after some faults.
     """
 
     path: str
     selection: dict[str, str]
     read: Callable[[msgspec.Raw], T | None]
     if_unknown: str = ""
+    patience_s: Mapping[Fault, float] = MappingProxyType({})
 
 
 class Watcher(Generic[T]):
@@ -63,7 +66,7 @@ class Watcher(Generic[T]):
         on_change: Callable[[], None],
         rng: Random,
     ) -> None:
-        self.reflector: Reflector[T] = Reflector(rng, link.meter.relist)
+        self.reflector: Reflector[T] = Reflector(rng, link.meter.relist, resource.patience_s)
         self.link = link
         self._api = api
         self._resource = resource

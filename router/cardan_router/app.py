@@ -28,8 +28,10 @@ from cardan_router.beat import beat
 from cardan_router.clock import monotonic
 from cardan_router.discovery import Membership
 from cardan_router.discovery.kubernetes.discovery import KubernetesDiscovery
+from cardan_router.fetch import Fetcher
 from cardan_router.front import FrontDoors
 from cardan_router.gateway import Gateway
+from cardan_router.overlays import Overlays
 from cardan_router.probe import Prober
 from cardan_router.readiness import Readiness
 from cardan_router.reload import Reloader
@@ -44,6 +46,8 @@ from cardan_router.telemetry import (
     RequestRecorder,
     metrics,
 )
+from cardan_router.telemetry.masses import KeyMasses
+from cardan_router.waking import Wakes
 from cardan_router.wiring import (
     fetcher_of,
     file_source_of,
@@ -105,6 +109,7 @@ class App:
         )
         self.scheduler.observe_with(self.registry)
         self.access_log = open_access_log(config, self.registry, shared=self.slot is not None)
+        masses = KeyMasses(self.scheduler, monotonic)
         self.recorder = RequestRecorder(
             self.registry,
             self.access_log,
@@ -112,6 +117,7 @@ class App:
             receipts=config.ui.receipts,
             sample=config.log.access_sample,
             rng=self._rng,
+            masses=masses,
         )
         self.gateway = Gateway(
             self.scheduler,
@@ -138,9 +144,10 @@ class App:
             self.prober.joined,
             self._stop_asked.is_set,
             monotonic,
-            self.kubernetes.waits_for,
+            lambda: self.kubernetes.waits_for() or self.overlays.waits_for(),
         )
         self.present = Present(self.registry, self.scheduler, self.prober.joined, monotonic)
+        self.present.hot_keys(masses)
         self.admin = Admin(
             self.gateway, self.registry, self.recorder, self.present, self.readiness, self._board
         )
@@ -167,6 +174,17 @@ class App:
             self.registry,
             self._rng,
         )
+        self.overlays = Overlays(
+            config.discovery.kubernetes, self.fleet, monotonic, self._rng, self.gateway.wake
+        )
+        self.wakes = Wakes(
+            self.scheduler,
+            Fetcher(),
+            lambda: self.overlays.namespace,
+            monotonic,
+            self.count(metrics.WAKES),
+        )
+        self.gateway.sweepers.append(self.wakes.look)
 
     def _bind_gauges(self) -> None:
         self.present.one(metrics.LOOP_BUSY, self.busy.ratio)
@@ -175,6 +193,7 @@ class App:
         self.present.one(metrics.CONFIG_OK, lambda: float(self.reloader.ok))
         self.present.some(metrics.DISCOVERY_CONNECTED, self.kubernetes.connected)
         self.present.some(metrics.DISCOVERY_SILENCE, self.kubernetes.silence_s)
+        self.present.some(metrics.OVERLAY_GENERATION, self.overlays.generation)
 
     def _adopt_predecessor(self) -> None:
         """A worker that replaces another counts on where that one stopped."""
@@ -211,6 +230,8 @@ class App:
         spawn("readiness", self.doors.follow_readiness)
         spawn("discovery-file", self._watch_file)
         spawn("discovery-kubernetes", self.kubernetes.run)
+        spawn("overlays", self.overlays.run)
+        spawn("wakes", self.wakes.run)
         spawn("config-watch", self.reloader.watch)
         if self.slot is None or self.slot.scrapes:
             spawn("scrape", self.scrapes.run)

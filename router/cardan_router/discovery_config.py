@@ -35,6 +35,7 @@ class _Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     namespace: str = ""
     kubeconfig: str = ""
+    overlays: bool = True
 
     def check_namespace(self, *, all_allowed: bool = False) -> None:
         """Raise `ValueError` if the namespace is none."""
@@ -51,7 +52,8 @@ class PodsConfig(_Kind, frozen=True, tag_field="kind", tag="pods"):
     of container ports; with several, each is an endpoint (data-parallel ranks).
     `namespace` is the gateway's own where it is empty, and `*` means all. `kubeconfig` is a file;
     where it is empty the service account of the pod is used, and outside a cluster `$KUBECONFIG` or
-    `~/.kube/config`.
+    `~/.kube/config`. `overlays` follows what an operator says of routing (RoutingOverlays in the
+    gateway's own namespace); where there are none, or they may not be read, nothing is different.
     """
 
     selector: str
@@ -71,7 +73,7 @@ class ServiceConfig(_Kind, frozen=True, tag_field="kind", tag="service"):
 
     `ports` are names of the Service's ports, or numbers that the pods listen on; it may be empty
     where the Service has one port, or one that is called `http`.
-    `namespace` and `kubeconfig` as above.
+    `namespace`, `kubeconfig` and `overlays` as above.
     """
 
     name: str
@@ -87,7 +89,7 @@ class InferencePoolConfig(_Kind, frozen=True, tag_field="kind", tag="inference_p
     """The pods of an InferencePool (`inference.networking.k8s.io/v1`), on its target ports.
 
     The pool is watched too: a change of its selector or its ports takes effect at once.
-    `namespace` and `kubeconfig` as above.
+    `namespace`, `kubeconfig` and `overlays` as above.
     """
 
     name: str

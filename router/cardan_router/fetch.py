@@ -1,4 +1,5 @@
-"""A GET to an engine, for everything but requests: introspection, health, metrics.
+"""A GET to an engine, for everything but requests: introspection, health, metrics; and a POST to
+whoever else is to be told something.
 
 The connection is kept for the next call, since a fresh one is most of what a probe costs both sides
 (0.3 ms of an idle gateway's 0.4). None of what a fresh one would notice is lost:
@@ -34,6 +35,7 @@ MAX_IDLE_S = 4.0
 MAX_AGE_S = 10.0
 # Fleets that are larger than this are visited at intervals that no engine keeps a connection for.
 MAX_KEPT = 256
+TEMPORARY_REDIRECT = 307
 
 
 class FetchFault(enum.StrEnum):
@@ -64,7 +66,7 @@ class Answer(NamedTuple):
 
 
 class Fetcher:
-    """GETs with one set of headers; `tls_ca` signs the engines' certificates ("": the system's)."""
+    """Calls with one set of headers; `tls_ca` signs the others' certificates ("": the system's)."""
 
     def __init__(self, *, headers: tuple[tuple[str, str], ...] = (), tls_ca: str = "") -> None:
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in headers)
@@ -75,20 +77,41 @@ class Fetcher:
 
     async def get(self, origin: str, path: str, timeout_s: float) -> Answer:
         """GET `path` of `origin` (`http://host:port`); raises `FetchError`."""
+        answer, _ = await self._call(origin, f"GET {path}", b"", timeout_s)
+        return answer
+
+    async def post(self, url: str, body: bytes, timeout_s: float) -> Answer:
+        """POST JSON to `url`, and to where it is sent on to (307), once; raises `FetchError`.
+
+        What is posted must be harmless if it comes twice: a kept connection may break.
+        """
+        origin, path = _split(url)
+        answer, location = await self._call(origin, f"POST {path}", body, timeout_s)
+        if answer.status == TEMPORARY_REDIRECT and location:
+            origin, path = _split(urllib.parse.urljoin(url, location))
+            answer, _ = await self._call(origin, f"POST {path}", body, timeout_s)
+        return answer
+
+    async def _call(
+        self, origin: str, what: str, body: bytes, timeout_s: float
+    ) -> tuple[Answer, str]:
+        """The answer, and where it sends on to."""
         url = urllib.parse.urlsplit(origin)
+        sized = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n" if body else ""
         request = (
-            f"GET {path} HTTP/1.1\r\nhost: {url.netloc}\r\nuser-agent: cardan\r\n"
-            f"accept: */*\r\n{self._headers}\r\n"
-        ).encode("latin-1")
+            f"{what} HTTP/1.1\r\nhost: {url.netloc}\r\nuser-agent: cardan\r\n"
+            f"accept: */*\r\n{sized}{self._headers}\r\n"
+        ).encode("latin-1") + body
         try:
             async with asyncio.timeout(timeout_s):
                 kept = self._take(origin)
                 if kept is not None:
                     try:
-                        return await self._ask(kept, origin, request)
+                        return await self._ask(kept, origin, request), kept.location
                     except _StaleError:
                         pass
-                return await self._ask(await self._dial(url), origin, request)
+                line = await self._dial(url)
+                return await self._ask(line, origin, request), line.location
         except TimeoutError:
             raise FetchError(FetchFault.TIMEOUT, f"no answer within {timeout_s} s") from None
         except OSError as error:
@@ -150,6 +173,14 @@ class Fetcher:
         return self._tls
 
 
+def _split(url: str) -> tuple[str, str]:
+    """Origin and path; `FetchError` if nobody can be asked there."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise FetchError(FetchFault.UNREACHABLE, f"{url!r} is not http://HOST:PORT/PATH")
+    return f"{parts.scheme}://{parts.netloc}", parts.path or "/"
+
+
 def _port(scheme: str) -> int:
     return 443 if scheme == "https" else 80
 
@@ -158,6 +189,7 @@ class _Line(asyncio.Protocol):
     """A connection that carries one call at a time; doubles as llhttp's callbacks."""
 
     def __init__(self) -> None:
+        self.location = ""
         self.idle_since = self._made_at = asyncio.get_running_loop().time()
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[Answer] | None = None
@@ -182,6 +214,7 @@ class _Line(asyncio.Protocol):
         self._answer = asyncio.get_running_loop().create_future()
         self._parser = httptools.HttpResponseParser(self)
         self._body = []
+        self.location = ""
         self._size = 0
         self._uses += 1
         self._sized = self._head_seen = self._keeps = False
@@ -234,9 +267,12 @@ class _Line(asyncio.Protocol):
         if self._answer is None or self._answer.done():
             self.close()
 
-    def on_header(self, name: bytes, _value: bytes) -> None:
+    def on_header(self, name: bytes, value: bytes) -> None:
         """llhttp: one header."""
-        self._sized |= name.lower() in (b"content-length", b"transfer-encoding")
+        name = name.lower()
+        self._sized |= name in (b"content-length", b"transfer-encoding")
+        if name == b"location":
+            self.location = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """llhttp: the head is complete."""

@@ -183,8 +183,8 @@ class Gateway:
 
     @property
     def ready(self) -> bool:
-        """May traffic be sent here: not shutting down, and some engine has said what it serves."""
-        return not self.draining and bool(self.fleet.models())
+        """May traffic be sent here: not shutting down, and there is a model to ask for."""
+        return not self.draining and bool(self.models())
 
     def identify(self, headers: Mapping[str, str]) -> Caller:
         """Who calls, by `Authorization: Bearer` or `x-api-key`. Raises `RequestError`."""
@@ -256,14 +256,19 @@ class Gateway:
         self.recorder.flight_ended(flight)
 
     def models_body(self) -> bytes:
-        """`/v1/models`: what the fleet serves."""
+        """`/v1/models`: what the fleet serves, and what it would if somebody asked."""
         return orjson.dumps(
-            {"object": "list", "data": [self._model_object(name) for name in self.fleet.models()]}
+            {"object": "list", "data": [self._model_object(name) for name in self.models()]}
         )
 
     def model_body(self, name: str) -> bytes | None:
         """`/v1/models/{name}`; None if nobody serves it."""
-        return orjson.dumps(self._model_object(name)) if name in self.fleet.models() else None
+        return orjson.dumps(self._model_object(name)) if name in self.models() else None
+
+    def models(self) -> list[str]:
+        """Every model that may be asked for: those that are served, and those that sleep."""
+        sleepers = self.fleet.overlay.sleepers()
+        return sorted({*self.fleet.models(), *sleepers}) if sleepers else self.fleet.models()
 
     def wake(self) -> None:
         """There may be room for requests that wait: look once, after the present step."""
@@ -333,7 +338,7 @@ class Gateway:
         """The model of a body without one: the only one there is, which engines assume too."""
         if given is not None and given != "":
             raise RequestError("model must be a string", param="model")
-        models = self.fleet.models()
+        models = self.models()
         if len(models) == 1:
             return models[0]
         raise RequestError("you must provide a model", param="model", code="missing_model")

@@ -4,7 +4,8 @@ Ready once every endpoint that was known at the start has joined, or, when some 
 one has and a moment has passed: a gateway that takes traffic with one engine of eight would bury
 it. A source that has to be asked (an API server) must have told its list once; until then the start
 has not begun. From then on ready until it shuts down, even if all engines fail: then clients get a
-503 that says so and may retry, where an unready gateway would only be a refused connection.
+503 that says so and may retry, where an unready gateway would only be a refused connection. A
+fleet whose models sleep can serve: requests for them wait here, and nowhere else.
 """
 
 from __future__ import annotations
@@ -59,6 +60,9 @@ class Readiness:
             return Answer(False, waits_for)
         states = list(self._fleet.endpoints.values())
         missing = [state for state in states if not self._joined(state)]
+        if self._fleet.overlay.sleepers() and len(missing) == len(states):
+            self._latched = True
+            return Answer(True, "")
         if not states:
             return Answer(False, "no endpoint is known")
         if len(missing) == len(states):

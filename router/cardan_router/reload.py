@@ -124,6 +124,7 @@ class Reloader:
         if file_source is not None and listed is not None:
             file_source.take(*listed)
         app.kubernetes.reconfigure(config.discovery.kubernetes)
+        app.overlays.reconfigure(config.discovery.kubernetes)
         log.info("reload: done")
 
     def _put_in_force(self, config: Config, keys: KeyRing | None) -> None:

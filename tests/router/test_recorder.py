@@ -20,6 +20,7 @@ from cardan.scheduler import AdmissionConfig
 from cardan_router.access_log import AccessLog
 from cardan_router.rejections import Told
 from cardan_router.telemetry import ObservedScheduler, Registry, RequestRecorder, metrics
+from cardan_router.telemetry.masses import KeyMasses
 from cardan_router.telemetry.recorder import BATCH
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Bench:
             receipts=2,
             sample=sample,
             rng=random.Random(1),
+            masses=KeyMasses(self.scheduler, lambda: 0.0),
         )
 
     def request(

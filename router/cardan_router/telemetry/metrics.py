@@ -199,6 +199,14 @@ ENGINE_KV_USED = Spec(
     ("endpoint",),
     merge="max",
 )
+ENGINE_GENERATED = Spec(
+    "cardan_engine_generated_tokens_total",
+    Kind.COUNTER,
+    "Tokens that an engine has generated, for whomever, as its own metrics said last. Every gateway"
+    " tells the same number: take the largest, not the sum.",
+    ("endpoint",),
+    merge="max",
+)
 SCRAPE_AGE = Spec(
     "cardan_scrape_age_seconds",
     Kind.GAUGE,
@@ -228,8 +236,8 @@ SHED = Spec(
     "cardan_shed_total",
     Kind.COUNTER,
     "Requests of outcome `shed`, by why: `queue-full` (at once), `queue-timeout` (its model is"
-    " served, but nobody had room in time), `no-endpoint` (nobody serves its model in time). Those"
-    " that a gateway turns away while it stops are in the outcome alone.",
+    " served, but nobody had room in time), `no-endpoint` (nobody serves it in time, or it sleeps"
+    " and no more may wait). What a gateway turns away while it stops is in the outcome alone.",
     ("reason",),
 )
 REJECTS = Spec(
@@ -238,6 +246,13 @@ REJECTS = Spec(
     "Requests refused before they were admitted (no key, no readable request, too large), by the"
     " error's code. They have no outcome.",
     ("code",),
+)
+HELD = Spec(
+    "cardan_held_requests",
+    Kind.GAUGE,
+    "Requests that wait in the gateway for an endpoint, by model; a model that sleeps has a series"
+    " too.",
+    ("model",),
 )
 QUEUED = Spec(
     "cardan_queue_requests", Kind.GAUGE, "Requests that wait in the gateway for an endpoint."
@@ -264,6 +279,46 @@ FLEET_ENDPOINTS = Spec(
     " draining. With none routable, /readyz stays 200 and requests wait or are answered 503.",
     ("model", "which"),
     merge="max",
+)
+KEY_SHARE = Spec(
+    "cardan_key_share_ratio",
+    Kind.GAUGE,
+    "Share of a model's prompt tokens of the last minute or so that came under a routing key, of"
+    " the keys with more than 1/n of them on n endpoints; eight at most, and none that has cooled.",
+    ("model", "key"),
+    merge="max",
+)
+KEY_HIT_TOKENS = Spec(
+    "cardan_key_hit_tokens",
+    Kind.GAUGE,
+    "Prompt tokens that a request under a hot key was believed to save, where it saved any.",
+    ("model", "key"),
+    merge="max",
+)
+KEY_BLOCKS = Spec(
+    *("cardan_key_blocks", Kind.GAUGE, "How many prefix blocks a hot key stands for."),
+    ("model", "key"),
+    merge="max",
+)
+KEY_OWNER = Spec(
+    "cardan_key_owner",
+    Kind.GAUGE,
+    "1 for each endpoint that a hot key belongs to.",
+    ("model", "key", "endpoint"),
+    merge="max",
+)
+OVERLAY_GENERATION = Spec(
+    "cardan_overlay_generation",
+    Kind.GAUGE,
+    "Generation of the operator's word on routing (RoutingOverlays), if there is one in force.",
+    merge="max",
+)
+WAKES = Spec(
+    "cardan_wakes_total",
+    Kind.COUNTER,
+    "Times that the operator was told, or could not be told, that requests wait for a model that"
+    " sleeps, by result.",
+    ("result",),
 )
 DISCOVERY = Spec(
     "cardan_discovery_loads_total",

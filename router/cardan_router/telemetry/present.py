@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from cardan.instants import Monotonic
 from cardan_router.about import PYTHON, VERSION
 from cardan_router.standing import standing
 from cardan_router.telemetry import metrics
+from cardan_router.telemetry.recorder import OTHER_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from cardan.fleet import EndpointState, Fleet
     from cardan.scheduler import Scheduler
 
+    from cardan_router.telemetry.masses import HotKey, KeyMasses
     from cardan_router.telemetry.registry import Labels, Registry, Spec
 
     Rows = Iterable[tuple[Labels, float]]
@@ -77,8 +80,13 @@ class Present:
         gauge(
             metrics.SCRAPE_AGE, each(lambda s: self._clock() - s.metrics.at if s.metrics else None)
         )
+        gauge(
+            metrics.ENGINE_GENERATED,
+            each(lambda s: s.metrics.generation_tokens if s.metrics else None),
+        )
         gauge(metrics.ENDPOINT_STATE, self._states)
         gauge(metrics.FLEET_ENDPOINTS, self._fleet_sizes)
+        gauge(metrics.HELD, self._held)
         self.one(metrics.QUEUED, lambda: len(self._scheduler.queue))
         self.one(metrics.QUEUED_BYTES, lambda: self._scheduler.queued_bytes)
         self.one(metrics.SATURATION, self._saturation)
@@ -97,6 +105,20 @@ class Present:
             return [] if value is None else [((), value)]
 
         self._registry.gauge(spec, rows)
+
+    def hot_keys(self, masses: KeyMasses) -> None:
+        """Bind what is told of hot prefixes."""
+
+        def rows(read: Callable[[HotKey], float]) -> Callable[[], Rows]:
+            return lambda: [((hot.model, hot.key), read(hot)) for hot in masses.hot()]
+
+        def owners() -> Rows:
+            return [((h.model, h.key, owner), 1) for h in masses.hot() for owner in h.owners]
+
+        self._registry.gauge(metrics.KEY_SHARE, rows(lambda hot: hot.share))
+        self._registry.gauge(metrics.KEY_HIT_TOKENS, rows(lambda hot: hot.hit_tokens))
+        self._registry.gauge(metrics.KEY_BLOCKS, rows(lambda hot: hot.blocks))
+        self._registry.gauge(metrics.KEY_OWNER, owners)
 
     def _each(self, read: Callable[[EndpointState], float | None]) -> Callable[[], Rows]:
         """A gauge with a series for each endpoint; None is no series, never zero."""
@@ -120,11 +142,23 @@ class Present:
             yield (model, "all"), len(words)
             yield (model, "routable"), words.count(Verdict.HEALTHY.value)
 
+    def _held(self) -> Rows:
+        """A model that nobody knows is no label: clients may call it anything."""
+        fleet, now = self._fleet, self.now()
+        held = Counter(exchange.request.model for exchange in self._scheduler.queue)
+        known = {*fleet.models(), *fleet.overlay.sleepers()}
+        known.update(model for model in held if fleet.memory.recalls(model, now))
+        for model in sorted(known):
+            yield (model,), held.pop(model, 0)
+        if held:
+            yield (OTHER_MODEL,), held.total()
+
     def _saturation(self) -> float:
-        limits = self._scheduler.admission
+        scheduler = self._scheduler
+        limits, holding = scheduler.admission, scheduler.holding
         return max(
-            len(self._scheduler.queue) / max(1, limits.max_queued_requests),
-            self._scheduler.queued_bytes / max(1, limits.max_queued_bytes),
+            (len(scheduler.queue) - holding.requests) / max(1, limits.max_queued_requests),
+            (scheduler.queued_bytes - holding.bytes) / max(1, limits.max_queued_bytes),
         )
 
     def _build(self) -> Rows:

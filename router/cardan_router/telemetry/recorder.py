@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from cardan_router.access_log import AccessLog
     from cardan_router.record import FlightRecord
     from cardan_router.rejections import Told
+    from cardan_router.telemetry.masses import KeyMasses
     from cardan_router.telemetry.registry import Registry
 
 log = logging.getLogger(__name__)
@@ -142,11 +143,13 @@ class RequestRecorder:
         receipts: int,
         sample: float,
         rng: Random,
+        masses: KeyMasses,
     ) -> None:
         self.sample = sample
         self.receipts: deque[Landed] = deque(maxlen=receipts)
         self.access_log = access_log
         self._fleet = fleet
+        self._masses = masses
         self._rng = rng
         self._registry = registry
         self._ended: list[tuple[FlightRecord, float]] = []
@@ -251,15 +254,18 @@ class RequestRecorder:
             self._shed.add((exchange.rejected.value,))
 
     def _bundle(self, view: RequestView) -> Bundle:
-        """The series of a request's kind; those of models nobody serves share one."""
-        model = view.model if view.model in self._fleet.models() else OTHER_MODEL
+        """The series of a request's kind; those of models that are none share one."""
+        fleet, model = self._fleet, view.model
+        if model not in fleet.models() and fleet.overlay.dormant(model) is None:
+            model = OTHER_MODEL
         key = (view.api, model, view.stream)
         bundle = self._bundles.get(key)
         if bundle is None:
             if len(self._bundles) >= MAX_BUNDLES:
                 self.flush()
                 self._bundles.clear()
-            bundle = Bundle(self._registry, view.api.value, model, view.stream)
+            masses = self._masses.of(model)
+            bundle = Bundle(self._registry, view.api.value, model, view.stream, masses)
             self._bundles[key] = bundle
         return bundle
 
@@ -276,6 +282,7 @@ class RequestRecorder:
         tally.outcomes[outcome] += 1
         tally.tokens += view.prompt.tokens
         tally.hit_tokens += chosen.hit_tokens
+        bundle.masses.note(decision.key, decision.depth, view.prompt.tokens, chosen)
         dispatched_at, first_byte_at = flight.dispatched_at, flight.exchange.first_byte_at
         if dispatched_at is not None:
             bundle.queue.observe(dispatched_at - flight.arrived_at)

@@ -31,7 +31,8 @@ class Spec(NamedTuple):
     """One metric. `merge` says what several workers' values amount to.
 
     `sum` and `max` mean what they say; `each` keeps one series for each worker, with a label
-    `worker`, where neither would be true.
+    `worker`, where neither would be true. A counter of which the largest counts is somebody
+    else's: it is read as gauges are, and not counted here.
     """
 
     name: str
@@ -40,6 +41,11 @@ class Spec(NamedTuple):
     labels: Labels = ()
     buckets: tuple[float, ...] = ()
     merge: Literal["sum", "max", "each"] = "sum"
+
+    @property
+    def is_read(self) -> bool:
+        """Is it read when somebody looks, not counted when something happens?"""
+        return self.kind is Kind.GAUGE or (self.kind is Kind.COUNTER and self.merge == "max")
 
 
 class Cell:
@@ -131,11 +137,11 @@ class Registry:
     def __init__(self, specs: Iterable[Spec]) -> None:
         self.specs = {spec.name: spec for spec in specs}
         self._counters = {
-            name: Counter(spec) for name, spec in self.specs.items() if spec.kind is Kind.COUNTER
+            name: Counter(spec)
+            for name, spec in self.specs.items()
+            if spec.kind is Kind.COUNTER and not spec.is_read
         }
-        self._gauges = {
-            name: Gauge(spec) for name, spec in self.specs.items() if spec.kind is Kind.GAUGE
-        }
+        self._gauges = {name: Gauge(spec) for name, spec in self.specs.items() if spec.is_read}
         self._histograms = {
             name: Histogram(spec)
             for name, spec in self.specs.items()

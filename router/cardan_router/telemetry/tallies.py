@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cardan.request import RequestView
 
     from cardan_router.record import FlightRecord
+    from cardan_router.telemetry.masses import Masses
     from cardan_router.telemetry.registry import Registry
 
 # An error is quick to write: its first byte is no first token.
@@ -31,6 +32,7 @@ class Bundle:
         "api",
         "completion",
         "duration",
+        "masses",
         "met",
         "missed",
         "model",
@@ -41,9 +43,12 @@ class Bundle:
         "ttft",
     )
 
-    def __init__(self, registry: Registry, api: str, model: str, stream: bool) -> None:
+    def __init__(
+        self, registry: Registry, api: str, model: str, stream: bool, masses: Masses
+    ) -> None:
         self.api = api
         self.model = model
+        self.masses = masses
         self.outcomes: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
         # All at zero from the start: the rate of a series that begins with its first event misses
         # that event, and often the whole incident.

@@ -165,6 +165,12 @@ function drawOutage(state) {
   $("outage").hidden = !words;
 }
 
+// What an operator has said of routing.
+function drawOverlay(state) {
+  text("overlay", state.overlay ? `operator: ${state.overlay}` : "");
+  $("overlay").hidden = !state.overlay;
+}
+
 function drawBars(id, counts, words) {
   const rows = Object.entries(counts).sort((a, b) => b[1] - a[1]), all = sum(counts);
   $(id).replaceChildren(...rows.flatMap(([name, value]) => {
@@ -196,6 +202,7 @@ function draw(state) {
   drawEndpoints(state);
   drawReceipts(state);
   drawOutage(state);
+  drawOverlay(state);
   drawBars("reasons", state.reasons, state.legend.reasons);
   drawBars("outcomes", state.outcomes, state.legend.outcomes);
   drawLegend(state.legend);

@@ -1,5 +1,5 @@
-"""values.schema.json: the chart's own values, in them the gateway's configuration (`config`) and the
-operator's (`controller.config`).
+"""values.schema.json: the chart's own values, in them the gateway's configuration (`config`) and
+the operator's (`controller.config`).
 
 Those are made of the structs that decode their files, so Helm refuses what the two would, with the
 same bounds. Where msgspec says "one of these structs, told apart by a tag", the schema asks for the

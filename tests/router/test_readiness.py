@@ -5,6 +5,7 @@ from __future__ import annotations
 from cardan.endpoint import Endpoint
 from cardan.fleet import EndpointState, Fleet
 from cardan.instants import Monotonic
+from cardan.overlay import Dormant, ModelOverlay, RoutingOverlay
 from cardan_router.readiness import PATIENCE_S, Readiness
 
 
@@ -87,3 +88,19 @@ def test_the_start_has_not_begun_before_every_source_has_told_its_list() -> None
     assert bench.look()
     bench.waits_for = "lost again"
     assert bench.look(), "once ready, ready to the end"
+
+
+def test_a_fleet_whose_models_sleep_is_ready_for_requests_wait_nowhere_else() -> None:
+    asleep = RoutingOverlay(models={"m": ModelOverlay(dormant=Dormant())})
+    for names in ((), ("a",)):
+        bench = Bench(*names)
+        assert not bench.look()
+        bench.fleet.apply(asleep, Monotonic(0.0))
+        bench.waits_for = "the list"
+        assert not bench.look(), "not before it is known who is there"
+        bench.waits_for = ""
+        assert bench.look()
+    bench = Bench("a", "b")
+    bench.joined.add("a")
+    bench.fleet.apply(asleep, Monotonic(0.0))
+    assert not bench.look(), "others are awake, and one of them is still coming"

@@ -105,13 +105,13 @@ class Carrier:
             one.spec.scaling(), one.decision, one.observation, one.memory, one.part.limits, now
         )
         writes = [*_left_behind(one), *self._planned(one, given)]
-        result = await self._all_written(one.key, writes, known, room)
+        result, words = await self._all_written(one.key, writes, known, room)
         known.memory = memory if one.acts and result is Result.DONE else one.memory
         known.home = one.part.home if result is Result.DONE else known.home
         if result is Result.DONE and one.observation.wake_requested_at is not None:
             self._wakes.done(one.part.home.gateways, one.spec.model)
             self._telemetry.wakes.inc()
-        status = telling.told(known.status, _told(one, given), now)
+        status = telling.told(known.status, _told(one, given, words), now)
         self._telemetry.told(*one.key, status)
         await self._tell(one.part.home, known, status, room, now, acts=one.acts)
         return result
@@ -151,15 +151,15 @@ class Carrier:
 
     async def _all_written(
         self, key: Key, writes: Sequence[Write], known: Known, room: asyncio.Semaphore
-    ) -> Result:
-        """Write one after the other; the first that fails ends it."""
+    ) -> tuple[Result, str]:
+        """Write one after the other; the first that fails ends it, and why."""
         for write in writes:
-            result = await self._write(key, write, room)
+            result, words = await self._write(key, write, room)
             if result is not Result.DONE:
-                return result
+                return result, words
             if write.pool:
                 known.scaled(write.pool, write.replicas)
-        return Result.DONE
+        return Result.DONE, ""
 
     async def _tell(
         self,
@@ -175,7 +175,8 @@ class Carrier:
         if not telling.is_news(known.status, status):
             return
         key = (home.namespace, home.name)
-        if await self._write(key, planning.statuses(home, status), room) is not Result.DONE:
+        result, _ = await self._write(key, planning.statuses(home, status), room)
+        if result is not Result.DONE:
             return
         before, known.status = known.status, status
         about = Regarding(API_VERSION, FLEET.kind, home.namespace, home.name, home.uid)
@@ -191,11 +192,11 @@ class Carrier:
             if told is not None:
                 await self._write(key, Write("event", told), room)
 
-    async def _write(self, key: Key, write: Write, room: asyncio.Semaphore) -> Result:
-        """One write, if it may be made still."""
+    async def _write(self, key: Key, write: Write, room: asyncio.Semaphore) -> tuple[Result, str]:
+        """One write, if it may be made still; why it failed, if that is for the fleet's owner."""
         async with room:
             if not self._leads() or self._fleets.get(key) is None:
-                return Result.FAILED
+                return Result.FAILED, ""
             try:
                 async with asyncio.timeout(self._patience_s):
                     await self._api.send(write.request)
@@ -205,12 +206,12 @@ class Carrier:
                 fault, words = Fault.TIMEOUT, f"no answer within {self._patience_s:g} s"
             else:
                 self._telemetry.writes.labels(write.what, "ok").inc()
-                return Result.DONE
+                return Result.DONE, ""
         self._telemetry.writes.labels(write.what, fault.value).inc()
         if fault is Fault.CONFLICT:  # as a rule a pod became ready since the scale was looked at
-            return Result.RACED
+            return Result.RACED, ""
         log.warning("%s/%s: %s not written: %s", *key, write.what, words)
-        return Result.FAILED
+        return Result.FAILED, f"{write.what} not written: {words}"
 
 
 def home_of(fleet: Fleet) -> Home:
@@ -228,7 +229,7 @@ def _left_behind(one: Decided) -> list[Write]:
     return [planning.forgotten(before)]
 
 
-def _told(one: Decided, given: Orders) -> telling.Tick:
+def _told(one: Decided, given: Orders, failure: str) -> telling.Tick:
     """What is told of a tick: of what was not to be carried out, only what was decided."""
     decision = one.decision
     if one.acts:
@@ -240,5 +241,6 @@ def _told(one: Decided, given: Orders) -> telling.Tick:
         decision=decision,
         memory=one.known.memory,
         conflict=one.part.conflict,
+        failure=failure,
         selector=one.part.selector,
     )

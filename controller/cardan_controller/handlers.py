@@ -137,6 +137,18 @@ def registry(
     return made
 
 
+class _NoStorage(kopf.DiffBaseStorage):
+    """kopf would keep a copy of each specification in an annotation, for handlers of changes."""
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        """What is different is nobody's question here."""
+        del body
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Nothing."""
+
+
 def tune(settings: kopf.OperatorSettings) -> None:
     """How kopf behaves: no events or annotations of its own on our objects, and no peering."""
     settings.posting.enabled = False
@@ -144,7 +156,7 @@ def tune(settings: kopf.OperatorSettings) -> None:
     settings.scanning.disabled = True  # fleets are there from the start: the chart installs them
     settings.persistence.finalizer = FINALIZER
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=PREFIX)
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=PREFIX)
+    settings.persistence.diffbase_storage = _NoStorage()
     settings.watching.server_timeout = 300  # a watch begins anew now and then, as ours do
     settings.watching.client_timeout = 330
 

@@ -66,5 +66,7 @@ def _serve(config: OperatorConfig) -> int:
         stream=sys.stderr,
     )
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    # That it takes no signals in its thread is why it has one.
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     return asyncio.run(serve(config, Random()))

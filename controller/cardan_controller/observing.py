@@ -74,7 +74,10 @@ class _Reader:
         if self._absent:
             why = f"no gateway in namespace {self._subject.namespace!r} is known to the metrics"
             return Datum(freshness=Freshness.MISSING, why=why)
-        value = self._answers.value(name, (self._subject.namespace, *labels))
+        series = (self._subject.namespace, *labels)
+        if series in self._answers.by_name[name].none:
+            return Datum(freshness=Freshness.MISSING, why=f"{name}: its value is no number")
+        value = self._answers.value(name, series)
         if value is None and not (zero and not self._stale):
             return Datum(freshness=Freshness.MISSING, why=self._stale or f"{name}: no such series")
         freshness = Freshness.STALE if self._stale else Freshness.FRESH
@@ -183,8 +186,10 @@ def _why_stale(
     """Why a fleet's numbers are not to be acted on; empty if they are."""
     if age_s is not None and age_s > stale_after_s:
         return f"the youngest sample is {age_s:.0f} s old"
+    if age_s is not None and age_s < -stale_after_s:
+        return f"the youngest sample is of {-age_s:.0f} s from now: clocks differ"
     if gateways is not None and heard is not None and heard < gateways:
-        return f"{heard:.0f} of {gateways} gateways are heard"
+        return f"{heard:.0f} of {gateways} gateways are heard, and for long enough"
     return ""
 
 

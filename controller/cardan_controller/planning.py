@@ -17,6 +17,7 @@ from cardan_kube.writing import Collection, apply, delete, merge, scale
 from cardan_controller.cluster.pods import DELETION_COST
 from cardan_controller.crds.definitions import API_VERSION, FLEET, GROUP, OVERLAY, VERSION
 from cardan_controller.crds.documents import status_document
+from cardan_controller.crds.sections import without_none
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -117,7 +118,7 @@ def overlays(
                 FLEET_NAMESPACE_LABEL: home.namespace,
             },
         },
-        "spec": msgspec.to_builtins(spec),
+        "spec": without_none(msgspec.to_builtins(spec)),  # the API takes null for no object
     }
     if home.gateways == home.namespace:  # an owner is of the same namespace
         manifest["metadata"]["ownerReferences"] = [_owner(home)]

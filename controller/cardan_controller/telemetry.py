@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 # From one fleet on a fast server to five hundred on a slow one.
 TICK_BUCKETS_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_FLEET: Final = ("namespace", "fleet")
+# Not `namespace`: who scrapes says by that where the operator is.
+_FLEET: Final = ("fleet_namespace", "fleet")
 _POOL: Final = (*_FLEET, "pool")
 
 
@@ -27,6 +28,7 @@ class Telemetry:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         r = self.registry
+        ProcessCollector(registry=r)
         self.leading = Gauge("cardan_controller_leading", "1 while this replica acts.", registry=r)
         self.ticks = Counter(
             "cardan_controller_ticks", "Ticks over all fleets, by result.", ("result",), registry=r
@@ -107,7 +109,7 @@ class Telemetry:
 
     def gone(self, namespace: str, fleet: str) -> None:
         """A fleet is deleted: nobody would ever drop its series else."""
-        labels = {"namespace": namespace, "fleet": fleet}
+        labels = {"fleet_namespace": namespace, "fleet": fleet}
         for family in (self.replicas, self.conditions, self.moves, self.fresh):
             family.remove_by_labels(labels)
 

@@ -53,7 +53,10 @@ _NEEDED: Final = ("requests_per_s", "uncached_tokens_per_s", "output_tokens_per_
 
 
 class Tick(NamedTuple):
-    """What one tick of one fleet came to. `conflict` names who else scales its targets."""
+    """What one tick of one fleet came to.
+
+    `conflict` names who else scales its targets, `failure` what could not be written.
+    """
 
     generation: int
     spec: FleetSpec
@@ -61,6 +64,7 @@ class Tick(NamedTuple):
     decision: ScalingDecision
     memory: Memory
     conflict: str = ""
+    failure: str = ""
     selector: str = ""
 
 
@@ -137,6 +141,8 @@ def _able(tick: Tick) -> _Truth:
         if pool.error:
             words = f"{name}: {pool.error}"
             return _Truth(ConditionType.ABLE_TO_SCALE, Truth.FALSE, "TargetError", words)
+    if tick.failure:
+        return _Truth(ConditionType.ABLE_TO_SCALE, Truth.FALSE, "WriteFailed", tick.failure)
     return _Truth(ConditionType.ABLE_TO_SCALE, Truth.TRUE, "ReadyForNewScale")
 
 

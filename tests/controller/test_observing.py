@@ -78,7 +78,7 @@ def test_where_no_gateway_tells_traffic_is_missing() -> None:
     ("told", "why"),
     [
         ({"sample_age_s": {"": 61.0}}, "the youngest sample is 61 s old"),
-        ({"gateways": {"": 1.0}}, "1 of 2 gateways are heard"),
+        ({"gateways": {"": 1.0}}, "1 of 2 gateways are heard, and for long enough"),
     ],
 )
 def test_old_or_partial_numbers_are_stale(told: Any, why: str) -> None:

@@ -14,10 +14,14 @@ Labels = tuple[str, ...]
 
 
 class Answer(NamedTuple):
-    """One ask's values; `failed` says why the source could not tell, and is empty if it could."""
+    """One ask's values; `failed` says why the source could not tell, and is empty if it could.
+
+    `none` are the series whose value is no number (NaN): not known, which is not zero.
+    """
 
     values: Mapping[Labels, float]
     failed: str = ""
+    none: frozenset[Labels] = frozenset()
 
 
 class Answers(NamedTuple):

@@ -3,8 +3,9 @@
 A few scrapes of each gateway are kept: enough to compare counters over the short and the long
 window, thinned so that a thousand endpoints stay within some megabytes. Rates are increases between
 the youngest scrape and the youngest one that is a window old, over the time between the two;
-a counter that fell was reset by a restart. A gateway that has only just been seen has no rates yet,
-and says so by having none: a rate of zero would shrink a fleet.
+a counter that fell was reset by a restart. A gateway that was seen for less than half of the short
+window has no rates yet, and does not count as one that is heard: a new leader would take what it
+has not seen yet for no load, and shrink every fleet.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 # Scrapes of one gateway that are kept: with these, the window's edge is met within a fifth.
 KEPT: Final = 10
+# Of the short window, before rates are rates.
+LEAST_HEARD: Final = 0.5
 _COUNTERS: Final = ("_total", "_bucket")
 
 Series = tuple[tuple[str, str], ...]
@@ -170,7 +173,8 @@ def _told(
     elif isinstance(ask, Age):
         yield (), max(0.0, now - at)
     elif isinstance(ask, Count):
-        yield (), 1.0
+        heard_s = at - scrapes.taken[0][0]
+        yield (), float(heard_s >= LEAST_HEARD * windows[Window.SHORT])
     elif isinstance(ask, Gauge):
         for labels, value in page[ask.metric].items():
             key = _key(dict(labels), ask.by)

@@ -1,8 +1,8 @@
 """Asks put to a Prometheus (or Thanos, Mimir, VictoriaMetrics) over its HTTP API.
 
 One instant query an ask and tick, a few at a time, each tried again once when the way there failed
-or the server was busy; one that fails takes no other with it. Samples that are no number are left
-out: missing, not zero.
+or the server was busy; one that fails takes no other with it. Samples that are no number are
+told apart: missing, not zero.
 
 API: https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queries
 """
@@ -148,12 +148,15 @@ def read_reply(status: int, body: bytes, ask: Ask) -> Answer:
     if reply.data.resultType != "vector":
         return Answer({}, f"a {reply.data.resultType} where a vector was asked for")
     values: dict[Labels, float] = {}
+    none: set[Labels] = set()
     for series in reply.data.result:
         number = _number(series.value[1])
-        if number is not None:
-            labels = tuple(series.metric.get(label, "") for label in (NAMESPACE, *ask.by))
+        labels = tuple(series.metric.get(label, "") for label in (NAMESPACE, *ask.by))
+        if number is None:
+            none.add(labels)
+        else:
             values[labels] = number
-    return Answer(values)
+    return Answer(values, none=frozenset(none))
 
 
 def _number(text: str) -> float | None:

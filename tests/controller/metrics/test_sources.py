@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 from cardan.instants import WallTime
+from cardan_controller.metrics.answers import Answer
 from cardan_controller.metrics.asks import ASKS
 from cardan_controller.metrics.gateways import Gateway, GatewaySource
 from cardan_controller.metrics.prometheus import PrometheusConfig, PrometheusSource, read_reply
@@ -59,7 +60,7 @@ async def test_all_asks_are_of_one_moment_and_carry_the_token(tmp_path: Path) ->
     assert {request.url.path for request in seen} == {"/base/api/v1/query"}
     assert {parse_qs(request.content.decode())["time"][0] for request in seen} == {f"{NOW:.3f}"}
     assert {request.headers["authorization"] for request in seen} == {"Bearer secret"}
-    assert all(answer == ({}, "") for answer in answers.by_name.values())
+    assert all(answer == Answer({}) for answer in answers.by_name.values())
 
 
 async def test_a_token_that_is_missing_fails_every_ask_with_its_path() -> None:
@@ -115,7 +116,7 @@ def test_what_is_no_number_is_missing(text: str) -> None:
     ]
     reply = {"status": "success", "data": {"resultType": "vector", "result": series}}
     answer = read_reply(200, json.dumps(reply).encode(), ASKS["requests"])
-    assert answer == ({("n", "b"): 2.0}, "")
+    assert answer == ({("n", "b"): 2.0}, "", frozenset({("n", "a")}))
 
 
 async def test_gateways_that_answer_are_enough() -> None:
@@ -132,7 +133,9 @@ async def test_gateways_that_answer_are_enough() -> None:
         lambda: [Gateway(url, "one") for url in urls], short_s=60, long_s=300, client=client
     )
     answers = await source.read(NOW)
-    assert answers.by_name["gateways"] == ({("one",): 1.0}, "")
+    assert answers.by_name["gateways"] == Answer({("one",): 0.0})  # it has told no rates yet
+    answers = await source.read(WallTime(NOW + 30.0))
+    assert answers.by_name["gateways"] == Answer({("one",): 1.0})
     del urls[0]
     answers = await source.read(NOW)
     assert answers.by_name["gateways"].failed == "http://b/metrics: refused"

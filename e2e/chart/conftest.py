@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 from cardan_router.config_file import overlay
 
 from e2e import images
+from e2e.cluster.errors import CommandError
 from e2e.cluster.paths import ROOT
 from e2e.namespaces import restricted
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from e2e.cluster.interface import Cluster
 
 CHART = ROOT / "deploy/helm/cardan"
+PROXY_S = 20.0  # kube-proxy learns of a ready pod a second after everybody else, or a few
 # Several releases fit on a node with two cores.
 SMALL = {"requests": {"cpu": "20m"}}
 
@@ -75,7 +78,13 @@ class Release(NamedTuple):
     def explain(self, *argv: str) -> Any:  # noqa: ANN401 - JSON
         """The receipt of one request through the Service."""
         command = [str(ROOT / ".venv/bin/cardan"), "explain", self.url(), "--json", *argv]
-        return json.loads(self.cluster.run(*command))
+        end = time.monotonic() + PROXY_S
+        while True:
+            try:
+                return json.loads(self.cluster.run(*command))
+            except CommandError as error:
+                if "refused" not in str(error) or time.monotonic() > end:
+                    raise
 
 
 @contextlib.contextmanager

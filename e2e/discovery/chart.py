@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 SERVICE_NAME, POOL_NAME = "vllm", "llama"
 KINDS = ("ServiceAccount", "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
+OVERLAYS = {
+    "apiGroups": ["cardan.dev"],
+    "resources": ["routingoverlays"],
+    "verbs": ["list", "watch"],
+}
 # A line of `kubectl auth can-i --list`: resource, paths, names, verbs.
 _ROW = re.compile(r"(\S*)\s+\[(.*?)\]\s+\[(.*?)\]\s+\[(.*?)\]")
 
@@ -51,8 +56,9 @@ class Rendered(NamedTuple):
 
     @property
     def role(self) -> Object:
-        """Its Role or ClusterRole."""
-        (role,) = (*of_kind(self.objects, "Role"), *of_kind(self.objects, "ClusterRole"))
+        """The Role or ClusterRole by which it finds engines."""
+        roles = (*of_kind(self.objects, "Role"), *of_kind(self.objects, "ClusterRole"))
+        (role,) = (found for found in roles if found["rules"] != [OVERLAYS])
         return role
 
     @property
@@ -63,7 +69,8 @@ class Rendered(NamedTuple):
     def without(self, rule: int, verb: str) -> list[Object]:
         """The same rights but one."""
         rights = copy.deepcopy(self.rights)
-        (role,) = (found for found in rights if found["kind"] == self.role["kind"])
+        mine = self.role["kind"], self.role["metadata"]
+        (role,) = (found for found in rights if (found["kind"], found["metadata"]) == mine)
         role["rules"][rule]["verbs"].remove(verb)
         return rights
 

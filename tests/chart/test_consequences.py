@@ -153,7 +153,8 @@ def test_everything_is_called_after_the_release(release: str, name: str) -> None
     objects = render({"engines": {"simulated": {"enabled": True}}}, release=release)
     ours = [found for found in objects if found["kind"] != "CustomResourceDefinition"]
     names = {found["metadata"]["name"] for found in ours}
-    assert names == {name, f"{name}-router", f"{name}-engine", f"{name}-test"}
+    parts = ("router", "engine", "overlays", "test")
+    assert names == {name, *(f"{name}-{part}" for part in parts)}
 
 
 def test_a_long_release_name_stays_within_what_kubernetes_takes() -> None:

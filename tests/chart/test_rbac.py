@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
+from cardan_router.config import Config
 
-from tests.chart.helm import NAMESPACE, Object, of_kind, render
+from tests.chart.helm import NAMESPACE, Object, gateway_file, nested, of_kind, render
 from tests.chart.matrix import VALUE_SETS
 
 PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}
@@ -19,6 +21,11 @@ POOL = {
     "apiGroups": ["inference.networking.k8s.io"],
     "resources": ["inferencepools"],
     "resourceNames": ["llama"],
+    "verbs": ["list", "watch"],
+}
+OVERLAYS = {
+    "apiGroups": ["cardan.dev"],
+    "resources": ["routingoverlays"],
     "verbs": ["list", "watch"],
 }
 # Value set → kind of role, its namespace, its rules.
@@ -35,9 +42,10 @@ NONE = ["fixed endpoints", "a list in a config map", "no rights made here"]
 KINDS = ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
 
 
-def rights(objects: list[Object]) -> list[Object]:
-    """Roles and bindings."""
-    return [found for kind in KINDS for found in of_kind(objects, kind)]
+def rights(objects: list[Object], *, overlays: bool = False) -> list[Object]:
+    """Roles and bindings for finding engines, or for what an operator says."""
+    found = [found for kind in KINDS for found in of_kind(objects, kind)]
+    return [one for one in found if one["metadata"]["name"].endswith("-overlays") is overlays]
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -55,9 +63,30 @@ def test_each_way_has_its_role_and_no_more(name: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", GOLDEN)
+def test_what_an_operator_says_is_read_where_the_gateway_is(name: str) -> None:
+    role, binding = rights(render(VALUE_SETS[name]), overlays=True)
+    assert (role["kind"], role["metadata"]["namespace"]) == ("Role", NAMESPACE)
+    assert role["rules"] == [OVERLAYS]
+    assert (binding["kind"], binding["metadata"]["namespace"]) == ("RoleBinding", NAMESPACE)
+    assert binding["roleRef"]["name"] == role["metadata"]["name"] == "cardan-overlays"
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": "cardan-router", "namespace": NAMESPACE}
+    ]
+
+
+def test_who_follows_no_operator_has_no_right_to() -> None:
+    objects = render(nested("discovery.kubernetes.overlays", False))
+    assert rights(objects, overlays=True) == []
+    config = msgspec.yaml.decode(gateway_file(objects), type=Config)
+    assert config.discovery.kubernetes is not None
+    assert not config.discovery.kubernetes.overlays
+
+
 @pytest.mark.parametrize("name", NONE)
 def test_who_asks_nothing_of_the_api_server_may_ask_nothing(name: str) -> None:
-    assert rights(render(VALUE_SETS[name])) == []
+    for overlays in (False, True):
+        assert rights(render(VALUE_SETS[name]), overlays=overlays) == []
 
 
 def test_no_other_value_changes_the_rights() -> None:

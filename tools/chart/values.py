@@ -173,6 +173,7 @@ class KubernetesDiscovery(Node):
     kind: Literal["pods", "service", "inference_pool", "none"]
     namespace: Annotated[str, Meta(pattern=rf"^({NAME}|\*)?$", max_length=63)]
     selector: str
+    overlays: bool
     ports: list[Port | PortName]
     name: ObjectName
 

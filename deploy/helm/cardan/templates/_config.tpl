@@ -24,6 +24,7 @@ listen grpc grpc_limits http admin workers fleet ui seed
 {{- $_ := set $kubernetes "name" .name -}}
 {{- if eq .kind "service" -}}{{- $_ := set $kubernetes "ports" .ports -}}{{- end -}}
 {{- end -}}
+{{- if not .overlays -}}{{- $_ := set $kubernetes "overlays" false -}}{{- end -}}
 {{- $_ := set $discovery "kubernetes" $kubernetes -}}
 {{- end -}}
 {{- end -}}

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from cardan_controller.fleets import Fleets
 
 FINALIZER: Final = f"{GROUP}/controller"
+# Who we are among peers, whom kopf is told not to look for. It would ask for the user's name, and
+# the user of an image has none.
+IDENTITY: Final[Any] = "cardan-controller"
 # kopf would write its own progress into each fleet; with these names it is told from ours.
 PREFIX: Final = f"kopf.{GROUP}"
 # How soon a deletion is tried again that the API server did not take.
@@ -83,6 +86,7 @@ class FleetWatch:
                     clusterwide=not self._namespaces,
                     namespaces=self._namespaces,
                     stop_flag=self._stop,
+                    identity=IDENTITY,
                 )
             )
         finally:

@@ -1,4 +1,4 @@
-"""Writes the dashboard, the alert rules and their page from the definitions in `tools/dashboards`.
+"""Writes the dashboards, the alert rules and their page from the definitions in `tools/dashboards`.
 
 Run as `python -m tools.gen_dashboards`; `--check` fails if a file is stale.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tools.dashboards import grafana, rules
 from tools.dashboards.fleet import FLEET_DASHBOARD
+from tools.dashboards.operator import OPERATOR_DASHBOARD
 from tools.generated import ROOT, write_or_check
 
 if TYPE_CHECKING:
@@ -26,9 +27,12 @@ def main() -> int:
 
 def files() -> dict[Path, str]:
     """Every generated file with its text."""
-    dashboard = grafana.document(FLEET_DASHBOARD)
+    dashboards = {
+        CHART / f"dashboards/{one.uid}.json": json.dumps(grafana.document(one), indent=2) + "\n"
+        for one in (FLEET_DASHBOARD, OPERATOR_DASHBOARD)
+    }
     return {
-        CHART / f"dashboards/{FLEET_DASHBOARD.uid}.json": json.dumps(dashboard, indent=2) + "\n",
+        **dashboards,
         CHART / "rules/cardan.yaml": rules.rules_file(),
         ROOT / "docs/reference/alerts.md": rules.page(),
     }

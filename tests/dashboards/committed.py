@@ -11,6 +11,8 @@ import yaml
 from cardan_router.telemetry import metrics
 from cardan_router.telemetry.registry import Kind
 
+from tools.dashboards import operator_metrics
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -68,9 +70,9 @@ def alert_queries() -> Iterator[Asked]:
 
 
 def exported() -> dict[str, set[str]]:
-    """Every name that a scrape of the gateway has, with its labels."""
+    """Every name that a scrape of a gateway or an operator has, with its labels."""
     names: dict[str, set[str]] = {}
-    for spec in metrics.ALL:
+    for spec in (*metrics.ALL, *operator_metrics.ALL):
         labels = set(spec.labels) | ({"worker"} if spec.merge == "each" else set())
         if spec.kind is Kind.HISTOGRAM:
             names[f"{spec.name}_bucket"] = labels | {"le"}

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 LISTENING = re.compile(r'msg="Listening on" address=([\d.]+:\d+)')
 SCRAPE_INTERVAL_S = 1
 # Grafana's `$__rate_interval` is four scrape intervals.
-EVERYTHING = {"namespace": ".*", "job": ".*", "model": ".*", "__rate_interval": "4s"}
+EVERYTHING = {
+    **dict.fromkeys(("namespace", "job", "model", "fleet"), ".*"),
+    "__rate_interval": "4s",
+}
 
 
 class Series(NamedTuple):

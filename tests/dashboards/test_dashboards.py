@@ -126,7 +126,8 @@ class TestLayout:
             used = set(re.findall(r"\$(\w+)", str(variable["query"])))
             assert used <= known, variable["name"]
             known.add(variable["name"])
-        exprs = " ".join(asked.expr for asked in panel_queries())
+        asks = [asked.expr for asked in panel_queries() if asked.where.startswith(f"{path.stem}:")]
+        exprs = " ".join(asks)
         assert set(re.findall(r"\$(\w+)", exprs)) <= known
 
 

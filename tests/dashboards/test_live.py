@@ -1,5 +1,5 @@
-"""Every query of the dashboard and every alert, answered by a real Prometheus that scrapes a real
-gateway under traffic in which something goes wrong.
+"""Every query of the dashboards and every alert, answered by a real Prometheus that scrapes a real
+gateway under traffic in which something goes wrong, and the page of an operator.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 import pytest
+import yaml
 
 from tests.dashboards.live import EVERYTHING, Answer, Prometheus, config, now_s, running
+from tests.dashboards.operators import operator
 from tests.system.load import Stream, chat, stream_chat
 from tests.system.processes import Child, processes, until
 from tools.dashboards.fleet import FLEET_DASHBOARD
@@ -97,6 +99,15 @@ class Scene(NamedTuple):
         return self.prometheus.dashboards(self.start_s, self.end_s, EVERYTHING)
 
 
+def watched(gateway: str, operator: str) -> str:
+    """What to scrape: a gateway, and an operator that says of itself that it is another pod."""
+    document = yaml.safe_load(config([gateway], namespace="prod", pod="gateway-0"))
+    other = yaml.safe_load(config([operator], namespace="prod", pod="operator-0"))
+    (job,), (more,) = document["scrape_configs"], other["scrape_configs"]
+    job["static_configs"] += more["static_configs"]
+    return yaml.safe_dump(document)
+
+
 @pytest.fixture(scope="module")
 def scene(prometheus: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """Three engines, a gateway of two workers, traffic for ten seconds, all of it scraped."""
@@ -104,9 +115,11 @@ def scene(prometheus: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with processes(folder) as procs:
         engines = procs.engines(3, *ENGINE)
         gateway = procs.router(engines, "--workers", "2", "--set", "scrape.when=always")
-        configuration = config([gateway.url], namespace="prod", pod="gateway-0")
-        with running(prometheus, folder, configuration) as server:
-            until(server.healthy_targets, "the gateway to be scraped")
+        with (
+            operator() as page,
+            running(prometheus, folder, watched(gateway.url, page)) as server,
+        ):
+            until(lambda: len(server.healthy_targets()) == 2, "both to be scraped")
             start_s = now_s()
             seen = asyncio.run(traffic(gateway.url, 20, engines))
             assert sum(stream.complete for stream in seen) >= 40, seen[:5]
@@ -142,6 +155,7 @@ def test_variables_offer_what_there_is(scene: Scene) -> None:
     assert offered["namespace"] == ["prod"]
     assert offered["job"] == ["cardan"]
     assert set(offered["model"]) == {"m", "other"}
+    assert offered["fleet"] == ["llama"]
 
 
 def test_the_preview_draws_every_panel(scene: Scene) -> None:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Final
 import yaml
 
 from tools.dashboards.alerts import ALERTS
+from tools.dashboards.operator_alerts import OPERATOR_ALERTS
 
 if TYPE_CHECKING:
     from tools.dashboards.alerts import Alert
 
+EVERY: Final = ALERTS | OPERATOR_ALERTS
 _PAGE_HEAD: Final = """# Alerts
 
-<!-- Written by tools/gen_dashboards.py from tools/dashboards/alerts.py: change that. -->
+<!-- Written by tools/gen_dashboards.py from tools/dashboards: change that. -->
 
 The rules that the chart installs (`monitoring.prometheusRule.enabled`, in one release of each
 cluster), and that any Prometheus can read as a file: `deploy/helm/cardan/rules/cardan.yaml`. `for`
@@ -29,7 +31,7 @@ def rules() -> dict[str, object]:
     return {
         "groups": [
             {"name": name, "rules": [_rule(alert) for alert in alerts]}
-            for name, alerts in ALERTS.items()
+            for name, alerts in EVERY.items()
         ]
     }
 
@@ -64,7 +66,7 @@ _Dumper.add_representer(
 
 def rules_file() -> str:
     """The rule file that Prometheus reads and the chart wraps."""
-    head = "# Written by tools/gen_dashboards.py from tools/dashboards/alerts.py: change that.\n"
+    head = "# Written by tools/gen_dashboards.py from tools/dashboards: change that.\n"
     return head + yaml.dump(rules(), Dumper=_Dumper, sort_keys=False, width=96, allow_unicode=True)
 
 
@@ -72,7 +74,7 @@ def page() -> str:
     """The reference page."""
     rows = [
         f"| `{alert.name}` | {alert.severity} | {alert.holds} | {alert.says} | {alert.do} |"
-        for group in ALERTS.values()
+        for group in EVERY.values()
         for alert in group
     ]
     return _PAGE_HEAD + "\n".join(rows) + "\n"

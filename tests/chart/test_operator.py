@@ -131,7 +131,7 @@ def test_it_takes_its_configuration(name: str) -> None:
     service = the(objects, "Service", "controller")
     port = service["spec"]["ports"][0]["port"]
     host = f"{service['metadata']['name']}.{NAMESPACE}.svc"
-    assert config.wake_url == f"http://{host}:{port}/v1/wake"
+    assert config.wake_url == f"http://{host}:{port}"
     assert config.listen == "0.0.0.0:8080"
     assert (config.lease.name, config.lease.namespace) == ("cardan-controller", NAMESPACE)
     named = VALUE_SETS[name]["controller"].get("namespaces") or [NAMESPACE]

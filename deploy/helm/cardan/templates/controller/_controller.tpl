@@ -35,7 +35,7 @@ Where gateways tell that somebody waits for a fleet at zero: a Service, since an
 sends on to the one that leads.
 */}}
 {{- define "cardan.controller.wakeUrl" -}}
-http://{{ include "cardan.controller.name" . }}.{{ .Release.Namespace }}.svc:{{ .Values.controller.service.port }}/v1/wake
+http://{{ include "cardan.controller.name" . }}.{{ .Release.Namespace }}.svc:{{ .Values.controller.service.port }}
 {{- end -}}
 
 {{/*

@@ -52,7 +52,7 @@ HANDS_OFF: Final = "cardan.dev/manual-scale-wins"
 
 
 class Claim(NamedTuple):
-    """What a fleet would have of its budget, if nobody else had a part of it."""
+    """A fleet's part of a budget, as it was decided last."""
 
     budget: str
     spec: ScalingSpec
@@ -197,19 +197,23 @@ class Ticker:
 
     def _within_budgets(self, decided: Sequence[Decided]) -> list[Decided]:
         shared = {one.key: one for one in decided}
-        for one in decided:
-            name = one.spec.budget_ref.name if one.spec.budget_ref else ""
-            self._claims[one.key] = Claim(name, one.spec.scaling(), one.decision)
         for name, limit in self._config.budgets.items():
-            mine = {key: claim for key, claim in self._claims.items() if claim.budget == name}
-            if not mine.keys() & shared.keys():
+            mine = {one.key: one for one in decided if _budget_of(one) == name}
+            if not mine:
                 continue
+            taken = {
+                "/".join(key): (claim.spec, _taken(claim.decision))
+                for key, claim in self._claims.items()
+                if claim.budget == name and key not in mine
+            }
+            asked = {"/".join(key): (one.spec.scaling(), one.decision) for key, one in mine.items()}
             allowed, _ = budgets.share(
-                {"/".join(key): (claim.spec, claim.decision) for key, claim in mine.items()},
-                msgspec.structs.replace(limit, name=name),
+                {**taken, **asked}, msgspec.structs.replace(limit, name=name)
             )
-            for key in mine.keys() & shared.keys():
-                shared[key] = shared[key]._replace(decision=allowed["/".join(key)])
+            for key, one in mine.items():
+                shared[key] = one._replace(decision=allowed["/".join(key)])
+        for key, one in shared.items():
+            self._claims[key] = Claim(_budget_of(one), one.spec.scaling(), one.decision)
         return list(shared.values())
 
     # Carrying out; each of these holds its fleet, and lets it go
@@ -239,6 +243,19 @@ class Ticker:
             self._claims.pop(key, None)
             self.decisions.pop(key, None)
             self._telemetry.gone(*key)
+
+
+def _budget_of(one: Decided) -> str:
+    return one.spec.budget_ref.name if one.spec.budget_ref else ""
+
+
+def _taken(decision: ScalingDecision) -> ScalingDecision:
+    """What a fleet has, or was given: nobody takes it back while it is not looked at."""
+    pools = tuple(
+        msgspec.structs.replace(pool, current=max(pool.current, pool.desired), valid=False)
+        for pool in decision.pools
+    )
+    return msgspec.structs.replace(decision, pools=pools)
 
 
 def _with_hands(part: Part, manual: Mapping[str, str]) -> dict[str, PoolState]:

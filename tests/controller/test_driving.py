@@ -1,0 +1,156 @@
+"""What is pressing waits for nothing: no tick, no metrics, no other fleet."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from cardan_controller.driving import Driver
+from cardan_controller.metrics.answers import Answer, Answers
+from cardan_controller.metrics.asks import ASKS
+from cardan_controller.wakes import WakeRequest
+
+from tests.controller.scene import Scene
+from tests.fakes.waiting import settle, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection
+
+    from cardan.instants import WallTime
+    from cardan_controller.fleets import Key
+    from cardan_controller.gathering import Cluster
+
+ASLEEP: dict[str, Any] = {
+    "policies": [{"type": "throughput", "throughput": {"tokensPerSecond": 1000}}],
+    "scaleToZero": {"idleSeconds": 60},
+    "pool": {"minReplicas": 0},
+}
+SELDOM_S = 3600.0
+
+
+class Source:
+    """Answers once it may."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.may = asyncio.Event()
+        self.reads = 0
+
+    async def read(self, now: WallTime) -> Answers:
+        """See `MetricsSource`."""
+        self.reads += 1
+        await self.may.wait()
+        return Answers(now, {name: Answer(self.scene.values.get(name, {})) for name in ASKS})
+
+    async def close(self) -> None:
+        """See `MetricsSource`."""
+
+
+class Stage:
+    """A driver that runs."""
+
+    def __init__(self) -> None:
+        self.scene = Scene(replicas=0)
+        self.scene.load(0.0, 0.0)
+        self.source = Source(self.scene)
+        self.looks: list[Collection[Key] | None] = []
+        self.ticks = 0
+        self.driver = Driver(
+            self.scene.ticker,
+            self.scene.fleets,
+            self.scene.wakes,
+            self.source,
+            self._look,
+            self.scene.telemetry,
+            self._ticked,
+            tick_s=SELDOM_S,
+            monotonic=lambda: self.scene.now,  # type: ignore[arg-type,return-value]  # a clock
+            wall=lambda: self.scene.now,
+        )
+        self.scene.fleets._on_change = self.driver.press
+
+    async def _look(self, only: Collection[Key] | None) -> Cluster:
+        self.looks.append(only)
+        return self.scene.cluster()
+
+    def _ticked(self) -> None:
+        self.ticks += 1
+
+    def push(self) -> None:
+        """A gateway holds a request."""
+        self.scene.wakes.note(WakeRequest("n", "m"), self.scene.now)
+        self.driver.press()
+
+
+@contextlib.asynccontextmanager
+async def staged() -> AsyncIterator[Stage]:
+    """Run one."""
+    stage = Stage()
+    task = asyncio.create_task(stage.driver.run())
+    try:
+        yield stage
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_a_push_is_acted_on_while_the_metrics_are_still_read() -> None:
+    async with staged() as stage:
+        stage.scene.fleet(**ASLEEP)
+        stage.push()
+        await until(lambda: stage.scene.replicas["llama"] == 1)
+        assert stage.looks == [{("n", "llama")}]
+
+
+async def test_a_push_during_a_tick_is_not_forgotten() -> None:
+    async with staged() as stage:
+        stage.source.may.set()
+        stage.scene.fleet(**ASLEEP)
+        stage.scene.api.hold = asyncio.Event()
+        await until(lambda: stage.scene.ticker.decisions)
+        stage.scene.now = stage.scene.now + 1  # type: ignore[assignment]  # a clock
+        stage.push()
+        await settle()
+        stage.scene.api.hold.set()
+        await until(lambda: stage.scene.replicas["llama"] == 1)
+
+
+async def test_a_push_for_nobodys_model_makes_no_tick() -> None:
+    async with staged() as stage:
+        stage.source.may.set()
+        await until(lambda: stage.ticks == 1)
+        stage.push()
+        await asyncio.sleep(0.2)
+        assert stage.ticks == 1
+
+
+async def test_a_fleet_that_is_new_is_looked_at_at_once_by_the_last_metrics() -> None:
+    async with staged() as stage:
+        stage.source.may.set()
+        await until(lambda: stage.ticks == 1)
+        stage.scene.fleet(**ASLEEP)
+        await until(lambda: stage.ticks == 2)
+        assert stage.looks == [None, {("n", "llama")}]
+        assert stage.source.reads == 1
+
+
+async def test_a_new_fleet_waits_for_the_first_metrics() -> None:
+    async with staged() as stage:
+        stage.scene.fleet(**ASLEEP)
+        await settle(200)
+        assert stage.looks == []
+        stage.source.may.set()
+        await until(lambda: stage.scene.api.written("status"))
+
+
+async def test_a_tick_that_fails_is_counted_and_followed_by_others() -> None:
+    async with staged() as stage:
+        stage.source.may.set()
+        await until(lambda: stage.ticks == 1)
+        stage.scene.cluster = None  # type: ignore[assignment,method-assign]  # it raises
+        stage.scene.fleet(**ASLEEP)
+        await until(lambda: len(stage.looks) == 2)
+        del stage.scene.cluster
+        stage.scene.fleet(**ASLEEP, paused=True)
+        await until(lambda: stage.ticks == 2)

@@ -1,5 +1,5 @@
-"""The rights that the chart gives its operator are enough for all it does. Without any single one of
-them something is not done, and its log says which one is missing.
+"""The rights that the chart gives its operator are enough for all it does. Where one of them is
+missing something is not done, and the log says which.
 
 What the account may do is in `rights/`, as `kubectl auth can-i --list` tells it. To write it anew:
 CARDAN_WRITE_GOLDEN=1.
@@ -20,7 +20,6 @@ from e2e.discovery import chart
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Iterator
 
     from e2e.cluster.interface import Cluster
     from e2e.controller.rights import Right

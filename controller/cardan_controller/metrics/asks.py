@@ -23,7 +23,9 @@ class Window(enum.Enum):
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
     """How fast a counter rises, per second, summed over gateways.
 
-    `where` keeps the series whose label has one of the words, `unless` leaves those out.
+    `where` keeps the series whose label has one of the words, `unless` leaves those out. Of a
+    counter that is not the gateways' own (`relayed`: an engine's) all tell the same, so the largest
+    counts; and a series that begins does not begin at zero.
     """
 
     metric: str
@@ -31,6 +33,7 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
     window: Window = Window.SHORT
     where: tuple[tuple[str, tuple[str, ...]], ...] = ()
     unless: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    relayed: bool = False
 
 
 class Gauge(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +101,9 @@ ASKS: Final[dict[str, Ask]] = {
     "endpoint_requests": Rate(metric="cardan_endpoint_requests_total", by=ENDPOINT),
     "endpoint_tokens": Rate(metric="cardan_endpoint_tokens_total", by=ENDPOINT),
     "endpoint_hit_tokens": Rate(metric="cardan_endpoint_hit_tokens_total", by=ENDPOINT),
-    "endpoint_output_tokens": Rate(metric="cardan_engine_generated_tokens_total", by=ENDPOINT),
+    "endpoint_output_tokens": Rate(
+        metric="cardan_engine_generated_tokens_total", by=ENDPOINT, relayed=True
+    ),
     "endpoint_failures": Rate(metric="cardan_dispatch_failures_total", by=ENDPOINT),
     "cached_actual": Rate(metric="cardan_cached_tokens_actual_total", by=ENDPOINT),
     "cached_of": Rate(metric="cardan_cached_tokens_prompt_total", by=ENDPOINT),

@@ -188,11 +188,13 @@ def _rates(ask: Rate, scrapes: _Scrapes, window_s: float) -> Iterator[tuple[Labe
     if elapsed_s <= 0:
         return
     # A series that was not there had not begun: a gateway makes its series, at zero, when it starts
-    # or when a model comes.
+    # or when a model comes. What is relayed began somewhere else, with what nobody knows.
     before = pages[0][1].get(ask.metric, {})
     for labels, value in pages[-1][1].get(ask.metric, {}).items():
         named = dict(labels)
         key = _key(named, ask.by)
+        if ask.relayed and labels not in before:
+            continue
         if key is not None and _matches(ask, named):
             yield key, (value - before.get(labels, 0.0)) / elapsed_s
 
@@ -222,7 +224,8 @@ def _key(labels: Mapping[str, str], by: Sequence[str]) -> Labels | None:
 
 
 def _joined(ask: Ask, old: float, new: float) -> float:
-    if isinstance(ask, Rate | Count) or (isinstance(ask, Gauge) and ask.sum):
+    adds = isinstance(ask, Count) or (isinstance(ask, Rate) and not ask.relayed)
+    if adds or (isinstance(ask, Gauge) and ask.sum):
         return old + new
     return min(old, new) if isinstance(ask, Age) else max(old, new)
 

@@ -62,7 +62,8 @@ def query(ask: Ask, windows: Windows, extra: Mapping[str, str] | None = None) ->
     """One ask as a query that yields an instant vector."""
     if isinstance(ask, Rate):
         series = selector(ask.metric, where=ask.where, unless=ask.unless, extra=extra)
-        return f"{_by('sum', ask.by)} (rate({series}[{windows[ask.window]}]))"
+        joined = _by("max" if ask.relayed else "sum", ask.by)
+        return f"{joined} (rate({series}[{windows[ask.window]}]))"
     if isinstance(ask, Quantile):
         series = selector(f"{ask.metric}_bucket", where=ask.where, extra=extra)
         buckets = f"{_by('sum', (*ask.by, 'le'))} (rate({series}[{windows[ask.window]}]))"

@@ -89,3 +89,15 @@ def test_one_page_is_no_rate() -> None:
     answers = history.answers(WallTime(page.at_s))
     assert answers.value("requests", ("one", "m")) is None
     assert answers.value("in_flight", ("one", "e-0")) == 5
+
+
+def test_an_engines_own_counter_is_not_counted_once_for_each_gateway_nor_from_zero() -> None:
+    history = History(SHORT_S, LONG_S)
+    name = 'cardan_engine_generated_tokens_total{endpoint="e"}'
+    for tick in range(5):
+        at = WallTime(NOW_S + 15.0 * tick)
+        body = f"{name} {5_000_000 + 1500 * tick}\n".encode()
+        history.took("gw-a", "one", at, body)
+        history.took("gw-b", "one", at, body if tick else b"cardan_ready 1\n")
+    answers = history.answers(WallTime(NOW_S + 60.0))
+    assert answers.value("endpoint_output_tokens", ("one", "e")) == pytest.approx(100.0)

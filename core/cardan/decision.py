@@ -111,7 +111,7 @@ class Decision:
             "reason": self.reason.value,
             "key": f"{self.key:016x}",
             "depth": self.depth,
-            **({"moved": True} if self.moved else {}),
+            "moved": self.moved,
             "predicted_ttft_s": round(self.chosen.ttft_s, 4),
             "predicted_cached_tokens": round(self.chosen.cached_real_tokens),
             "candidates": [

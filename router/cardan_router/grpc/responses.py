@@ -100,6 +100,7 @@ def receipt(told: Json) -> receipt_pb2.Receipt:
         reason=receipt_pb2.DecisionReason.Value(reason),
         key=told["key"],
         depth=told["depth"],
+        moved=told["moved"],
         predicted_ttft_s=told["predicted_ttft_s"],
         predicted_cached_tokens=told["predicted_cached_tokens"],
         candidates=[receipt_pb2.Candidate(**candidate) for candidate in told["candidates"]],

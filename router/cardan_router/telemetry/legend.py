@@ -57,6 +57,7 @@ RECEIPT: Final[dict[str, str]] = {
     "reason": "why, in a word of the table above",
     "key": "the routing key, in hex: prompts with the same key have the same candidates",
     "depth": "how many prefix blocks the key stands for; 0 where the policy looks at no prompt",
+    "moved": "has an operator given the key other owners than hashing would?",
     "predicted_ttft_s": "time to first token that was predicted there, waiting included",
     "predicted_cached_tokens": "prompt tokens it was believed to hold, as the engine counts them",
     "candidates": "who was considered, each with `endpoint`, `ttft_s`, `backlog_s` (wait for work"

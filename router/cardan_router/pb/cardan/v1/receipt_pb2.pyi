@@ -136,6 +136,7 @@ class Receipt(_message.Message):
     CANDIDATES_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     QUEUED_S_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
     endpoint: _builtins.str
     """The endpoint's name."""
     reason: Global___DecisionReason.ValueType
@@ -151,6 +152,8 @@ class Receipt(_message.Message):
     """Dispatches so far, this one included: above 1 when others failed before their first byte."""
     queued_s: _builtins.float
     """Time spent in the gateway's own queue, in seconds."""
+    moved: _builtins.bool
+    """An operator has given the key other owners than hashing would."""
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]: ...
     def __init__(
@@ -165,10 +168,11 @@ class Receipt(_message.Message):
         candidates: _abc.Iterable[Global___Candidate] | None = ...,
         attempts: _builtins.int = ...,
         queued_s: _builtins.float = ...,
+        moved: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "candidates", b"candidates", "depth", b"depth", "endpoint", b"endpoint", "key", b"key", "predicted_cached_tokens", b"predicted_cached_tokens", "predicted_ttft_s", b"predicted_ttft_s", "queued_s", b"queued_s", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "candidates", b"candidates", "depth", b"depth", "endpoint", b"endpoint", "key", b"key", "moved", b"moved", "predicted_cached_tokens", b"predicted_cached_tokens", "predicted_ttft_s", b"predicted_ttft_s", "queued_s", b"queued_s", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

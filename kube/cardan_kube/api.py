@@ -8,7 +8,9 @@ where discovery wants it, and by the supervisor of workers before they fork.
 
 Every way to fail becomes an `ApiError` with one word, for the reflector and the metric. What has to
 do with the way there (no connection, no credentials, a token that is no longer good) makes the next
-request read the configuration again: certificates and tokens are replaced while we run.
+request read the configuration again: certificates and tokens are replaced while we run. Requests
+that are in the air then go on: they keep the client that they began with, and the last one closes
+it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import urlencode
@@ -27,7 +30,7 @@ from cardan_kube.frames import read_status
 from cardan_kube.reflector import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     import aiohttp
 
@@ -55,7 +58,11 @@ _FAULTS: Final = {
 }
 # What reading a configuration that is none raises, beside the package's own error.
 _UNREADABLE: Final = (yaml.YAMLError, OSError, ValueError, TypeError, KeyError)
-_THE_WAY_THERE: Final = frozenset({Fault.UNREACHABLE, Fault.UNAUTHORIZED, Fault.CREDENTIALS})
+# BROKEN is among them since with TLS 1.3 a certificate of ours that is no longer good shows as a
+# connection that is closed after the handshake.
+_THE_WAY_THERE: Final = frozenset(
+    {Fault.UNREACHABLE, Fault.UNAUTHORIZED, Fault.CREDENTIALS, Fault.BROKEN}
+)
 
 
 class ApiError(CardanError):
@@ -95,7 +102,7 @@ class Api(Protocol):
         """
 
     async def close(self) -> None:
-        """Drop all connections."""
+        """Drop all connections, those in use when their requests end."""
 
 
 def check_installed(wanted_by: str) -> None:
@@ -140,20 +147,23 @@ class KubernetesApi:
         self._kubeconfig = kubeconfig
         self._agent = agent
         self._client: Any = None
+        self._connecting = asyncio.Lock()
+        self._in_the_air: dict[Any, int] = {}  # requests, by client
 
     async def close(self) -> None:
-        """Drop all connections; the next request reads the configuration again."""
+        """See `Api`; the next request reads the configuration again."""
         client, self._client = self._client, None
-        if client is not None:
+        if client is not None and not self._in_the_air.get(client):
             await client.close()
 
     async def get(self, path: str, query: Mapping[str, str]) -> bytes:
         """See `Api`."""
         body = bytearray()
-        async for chunk in self._chunks(path, query, ANSWER_S):
-            body += chunk
-            if len(body) > MAX_PAGE_BYTES:
-                raise ApiError(Fault.GARBAGE, f"a list is over {MAX_PAGE_BYTES} bytes")
+        async with aclosing(self._chunks(path, query, ANSWER_S)) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > MAX_PAGE_BYTES:
+                    raise ApiError(Fault.GARBAGE, f"a list is over {MAX_PAGE_BYTES} bytes")
         return bytes(body)
 
     def stream(self, path: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
@@ -176,34 +186,53 @@ class KubernetesApi:
         query: Mapping[str, str],
         silence_s: float,
         write: Request | None = None,
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         import aiohttp
 
-        try:
-            response = await self._open(path, query, silence_s, write)
+        async with self._borrowed() as client:
             try:
-                if not response.ok:
-                    raise await _refusal(response)
-                yield b""
-                async for chunk in response.content.iter_any():
-                    yield chunk
-            finally:
-                response.close()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            await self.close()
-            raise _translated(error) from error
+                response = await self._open(client, path, query, silence_s, write)
+                try:
+                    if not response.ok:
+                        raise await _refusal(response)
+                    yield b""
+                    async for chunk in response.content.iter_any():
+                        yield chunk
+                finally:
+                    response.close()
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise _translated(error) from error
+
+    @asynccontextmanager
+    async def _borrowed(self) -> AsyncIterator[Any]:
+        """The client for one request; forgotten, not closed under others, if it leads nowhere."""
+        async with self._connecting:
+            client = self._client = self._client or await _connect(self._kubeconfig)
+            self._in_the_air[client] = self._in_the_air.get(client, 0) + 1
+        try:
+            yield client
         except ApiError as error:
-            if error.fault in _THE_WAY_THERE:
-                await self.close()
+            if error.fault in _THE_WAY_THERE and self._client is client:
+                self._client = None
             raise
+        finally:
+            self._in_the_air[client] -= 1
+            if not self._in_the_air[client]:
+                del self._in_the_air[client]
+                if self._client is not client:
+                    await client.close()
 
     async def _open(
-        self, path: str, query: Mapping[str, str], silence_s: float, write: Request | None
+        self,
+        client: Any,  # noqa: ANN401 - the package's client is not typed
+        path: str,
+        query: Mapping[str, str],
+        silence_s: float,
+        write: Request | None,
     ) -> aiohttp.ClientResponse:
         import aiohttp
         from kubernetes.aio.config import ConfigException
 
-        client = self._client = self._client or await _connect(self._kubeconfig)
         headers = {
             "accept": "application/json",
             "accept-encoding": "identity",  # the network is near, and inflating is CPU time of ours

@@ -67,9 +67,9 @@ class Page:
 class Prometheus:
     """Answers queries by the name of their ask; an ask without an answer has no series."""
 
-    def __init__(self) -> None:
+    def __init__(self, short_s: float = SHORT_S, long_s: float = LONG_S) -> None:
         self.answers: dict[str, Answer] = {}
-        windows = Windows(SHORT_S, LONG_S)
+        windows = Windows(short_s, long_s)
         self._names = {query(ask, windows): name for name, ask in ASKS.items()}
 
     def reply(self, body: bytes) -> bytes:

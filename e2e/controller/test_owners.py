@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from e2e.controller.world import World
 
 pytestmark = pytest.mark.cluster
+AT_ONCE = {"deadlineSeconds": 0}  # nobody tells what runs on engines
 WINS = {"cardan.dev/manual-scale-wins": "true"}
 
 
@@ -49,7 +50,7 @@ def test_a_fleet_whose_target_another_scales_is_refused(world: World) -> None:
 
 def test_a_scale_that_was_changed_by_hand_is_noticed_and_corrected(world: World) -> None:
     world.deployment(2)
-    world.fleet(replicas=2)
+    world.fleet(replicas=2, drain=AT_ONCE)
     with world.operator() as operator:
         until(lambda: world.is_said("Ready", "True"), "a fleet that is well")
         operator.ticks(1)
@@ -61,7 +62,7 @@ def test_a_scale_that_was_changed_by_hand_is_noticed_and_corrected(world: World)
 
 def test_the_annotation_lets_a_change_by_hand_stand(world: World) -> None:
     world.deployment(2)
-    world.fleet(replicas=2, annotations=WINS)
+    world.fleet(replicas=2, annotations=WINS, drain=AT_ONCE)
     with world.operator() as operator:
         until(lambda: world.is_said("Ready", "True"), "a fleet that is well")
         operator.ticks(1)
@@ -74,7 +75,7 @@ def test_the_annotation_lets_a_change_by_hand_stand(world: World) -> None:
         until(operator.leads, "it to lead")
         operator.ticks(6)
         assert world.replicas() == 4
-        world.fleet(replicas=2)
+        world.fleet(replicas=2, drain=AT_ONCE)
         until(lambda: world.replicas() == 2, "it to be corrected")
 
 

@@ -1,7 +1,7 @@
 """One tick of scaling: what is known, what is remembered, and the time, to what is to be done.
 
-    learn -> foresee -> policies, the most of them -> balance of prefill and decode -> cheapest mix
-    -> tolerance, windows, rates, bounds -> veto -> asleep or awake
+    learn -> what arrives -> foresee -> policies, the most of them -> balance of prefill and decode
+    -> cheapest mix -> tolerance, windows, rates, bounds -> veto -> asleep or awake
 
 Each step is a module with its own theory; this one only puts them in a row. Values in, values out:
 the same three give the same two, whoever asks.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from cardan.endpoint import Role
-from cardan.scaling import forecast, needs, planning, ratio, service, veto, zero
+from cardan.scaling import arrivals, forecast, needs, planning, ratio, service, veto, zero
 from cardan.scaling.decision import ReasonCode, ScalingDecision, ScalingReason
 from cardan.scaling.forecast import REACTION_S, How
 from cardan.scaling.ratio import Halves
@@ -80,10 +80,14 @@ def _learned(spec: ScalingSpec, observation: Observation, memory: Memory, now: W
     learned = service.learn(memory.learned, spec, observation, now)
     starts = [service.cold_start_s(learned, spec, pool.name) for pool in spec.pools]
     horizon_s = max(starts, default=spec.cold_start_s) + REACTION_S
-    demand, how = observation.demand, spec.forecast
+    standing = arrivals.watched(memory.arrivals, observation)
+    demand, how = arrivals.arrived(standing, observation.demand, learned), spec.forecast
     seen = forecast.update(memory.forecast, demand, now, how, horizon_s)
+    standing, demand = arrivals.steadied(standing, demand, now)
+    demand = arrivals.with_backlog(demand, observation)
     memory = msgspec.structs.replace(
         memory,
+        arrivals=standing,
         learned=learned,
         forecast=seen,
         zero=zero.watched(memory.zero, spec, observation, now),
@@ -92,7 +96,8 @@ def _learned(spec: ScalingSpec, observation: Observation, memory: Memory, now: W
         corrected = ratio.corrected(memory.ratio, spec, demand, horizon_s, now)
         memory = msgspec.structs.replace(memory, ratio=corrected)
     foreseen = forecast.foresee(seen, demand, now, how, horizon_s)
-    return Tick(spec, observation, memory, foreseen, now)
+    arriving = msgspec.structs.replace(observation, demand=demand)
+    return Tick(spec, arriving, memory, foreseen, now)
 
 
 def _remembered(tick: Tick, plans: Plans) -> Tick:

@@ -41,6 +41,7 @@ class ReasonCode(enum.StrEnum):
     DOWN_LIMITED = "ScaleDownLimit"
     PENDING_COVERS = "PendingReplicas"  # what is under way covers the demand
     PENDING_OVERDUE = "PendingOverdue"  # what is under way is late and no longer counts
+    PENDING_RECALLED = "PendingRecalled"  # what is under way is far too much by now
     CAPACITY_SHORTAGE = "InsufficientCapacity"  # the scheduler finds no node
     CONSOLIDATION_VETO = "WouldScaleUpAgain"  # without one, this would be undone
     METRICS_MISSING = "MetricsMissing"

@@ -39,6 +39,11 @@ MAX_EVENTS: Final = 16
 # tick would take two.
 LAG_S: Final = 20.0
 
+# What is on its way is taken back when so much more than what was wanted, for so long: twice the
+# window of rates, and more than noise and the veto's margin are apart.
+RECALL_MARGIN: Final = 1.25
+RECALL_S: Final = 30.0
+
 
 class Step(NamedTuple):
     """So many replicas, and what the last step has done to them (None: nothing)."""
@@ -106,6 +111,23 @@ def stabilized(n: int, current: int, memory: PoolMemory) -> Step:
         return Step(stable, ScalingReason(ReasonCode.UP_STABILIZED, words))
     words = f"{stable} replicas were wanted within the window, {n} are now"
     return Step(stable, ScalingReason(ReasonCode.DOWN_STABILIZED, words))
+
+
+def recalled(
+    stable: Step, n: int, current: int, ready: int, memory: PoolMemory, now: WallTime
+) -> Step:
+    """A window that shrinks later, or now by what has not begun to serve and is far too much.
+
+    The window protects warm caches and what serves. A replica that is still on its way is neither:
+    it is taken back when for `RECALL_S` even `RECALL_MARGIN` times the most that was wanted was
+    less than what is asked for. A spike shorter than a cold start then costs a part of one.
+    """
+    recent = (one.n for one in memory.highs if now - one.until < RECALL_S)
+    enough = max(ready, math.ceil(max((n, *recent)) * RECALL_MARGIN))
+    if not n <= enough < min(stable.n, current):
+        return stable
+    words = f"{stable.n - enough} on their way are not wanted any more: {n} replicas are enough"
+    return Step(enough, ScalingReason(ReasonCode.PENDING_RECALLED, words))
 
 
 def rate_limited(

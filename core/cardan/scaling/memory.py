@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 from cardan.instants import WallTime
+from cardan.scaling.arrivals import ArrivalMemory
 from cardan.scaling.drain import DrainMemory
 from cardan.scaling.failing import FailingMemory
 from cardan.scaling.forecast import ForecastMemory
@@ -80,6 +81,7 @@ class ZeroMemory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All of one fleet's. `policies` is by role and policy (`needs.memory_key`)."""
 
+    arrivals: ArrivalMemory = ArrivalMemory()
     learned: Learned = Learned()
     forecast: ForecastMemory = ForecastMemory()
     policies: dict[str, PolicyMemory] = msgspec.field(default_factory=dict)
@@ -95,8 +97,11 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         policies = {key: memory.kept() for key, memory in self.policies.items()}
         return msgspec.structs.replace(
             self,
+            arrivals=ArrivalMemory(),
             learned=self.learned.kept(),
             forecast=self.forecast.kept(),
             policies={key: memory for key, memory in policies.items() if memory != PolicyMemory()},
             zero=self.zero.kept(),
+            hot_spots=self.hot_spots.kept(),
+            failing=self.failing.kept(),
         )

@@ -137,6 +137,7 @@ def limited(plan: Plan, behavior: Behavior, now: WallTime) -> Plan:
         return plan
     memory = limits.recommended(plan.memory, plan.n, behavior, now)
     stable = limits.stabilized(plan.n, plan.current, memory)
+    stable = limits.recalled(stable, plan.n, plan.current, plan.supply.ready, memory, now)
     paced = limits.rate_limited(stable.n, plan.current, memory, behavior, now)
     final = limits.bounded(paced.n, plan.pool.min_replicas, plan.pool.max_replicas)
     reasons = (stable.reason, paced.reason, final.reason)

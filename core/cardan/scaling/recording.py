@@ -4,9 +4,9 @@ A recording is text, one JSON object a line. The first line says what it is and 
 
     {"recording": "cardan.dev/observations", "version": 1, "fleet": "chat", "spec": {...}}
 
-and every other line is one `Observation`, in order of time. `spec` is the fleet's specification when
-it was recorded, so that a replay can ask what would have been done, or with another one what else.
-This module only turns lines into values and back; files belong to the shells.
+and every other line is one `Observation`, in order of time. `spec` is the fleet's specification
+when it was recorded, so that a replay can ask what would have been done, or with another one what
+else. This module only turns lines into values and back; files belong to the shells.
 """
 
 from __future__ import annotations

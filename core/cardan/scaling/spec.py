@@ -85,9 +85,11 @@ class Direction(_Part, frozen=True):
 DEFAULT_UP = Direction(
     limits=(RateLimit(percent=100, period_s=15.0), RateLimit(replicas=4, period_s=15.0))
 )
-# Down by one in two minutes and after five quiet ones: a shrunk fleet has lost part of its caches.
+# Down after five quiet minutes, then by half or by one a minute: what was taken on for a burst goes
+# within minutes. What the caches that go are worth is the veto's to say, for each step.
 DEFAULT_DOWN = Direction(
-    stabilization_s=300.0, limits=(RateLimit(replicas=1, period_s=120.0),), select=Select.MIN
+    stabilization_s=300.0,
+    limits=(RateLimit(percent=50, period_s=60.0), RateLimit(replicas=1, period_s=60.0)),
 )
 
 

@@ -11,6 +11,7 @@ Only ready replicas count. A pool that is replaced by another goes when the othe
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -31,6 +32,7 @@ def vetoed(plans: Sequence[Plan], ask: Callable[[float], float]) -> tuple[Plan, 
     """The pools of one role, with replicas kept that would be wanted again.
 
     `ask` answers what the role would need with `MARGIN` more demand and a share of its hits lost.
+    Fewer that go take fewer hits along: as many go as may, not all or none.
     """
     ready, left = _ready(plans), _left(plans)
     if left >= ready - EPSILON:
@@ -40,7 +42,18 @@ def vetoed(plans: Sequence[Plan], ask: Callable[[float], float]) -> tuple[Plan, 
         return tuple(plans)
     words = f"{needed:.2f} replicas would be needed with a fifth more demand and colder caches"
     reason = ScalingReason(ReasonCode.CONSOLIDATION_VETO, words)
-    return _kept(plans, min(needed, ready), reason)
+    return _kept(plans, _least(left, ready, ask), reason)
+
+
+def _least(left: float, ready: float, ask: Callable[[float], float]) -> float:
+    """The least that must stay, between `left`, which is too little, and `ready`."""
+    low, high = 0, math.ceil(ready - left)  # kept beyond `left`
+    while high - low > 1:
+        middle = (low + high) // 2
+        kept = left + middle
+        enough = kept >= ask((ready - kept) / ready) - EPSILON
+        low, high = (low, middle) if enough else (middle, high)
+    return min(left + high, ready)
 
 
 def tried(foreseen: Foreseen) -> Foreseen:

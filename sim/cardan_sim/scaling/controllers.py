@@ -1,7 +1,7 @@
-"""What closes the loop: somebody who looks at the sensors and says how many replicas there are to be.
+"""Whoever closes the loop: looks at the sensors and says how many replicas there are to be.
 
-`Cardan` runs the operator's own decision, on the observation that the operator would have; everybody
-else is in `baselines`. A controller is made anew for every run.
+`Cardan` runs the operator's own decision, on the observation that the operator would have;
+everybody else is in `baselines`. A controller is made anew for every run.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 from cardan.instants import WallTime
 from cardan.scaling.decide import decide
 from cardan.scaling.memory import Memory
+
 from cardan_sim.scaling.sensors import EPOCH_S, POOL
 
 if TYPE_CHECKING:
     from cardan.scaling.decision import ScalingDecision
     from cardan.scaling.spec import ScalingSpec
+
     from cardan_sim.scaling.plant import Sample
     from cardan_sim.scaling.sensors import Sensors
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -130,5 +131,5 @@ class _Minutes:
 
 def _turns(counts: list[int]) -> int:
     """How often a series changes its direction."""
-    moves = [b - a for a, b in zip(counts, counts[1:], strict=False) if a != b]
-    return sum((a > 0) != (b > 0) for a, b in zip(moves, moves[1:], strict=False))
+    moves = [b - a for a, b in pairwise(counts) if a != b]
+    return sum((a > 0) != (b > 0) for a, b in pairwise(moves))

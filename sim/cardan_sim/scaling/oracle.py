@@ -1,11 +1,11 @@
 """An oracle with foresight: it knows the load of every second to come, and what a replica can do.
 
 For each moment it takes the fewest replicas that hold `share` of the first tokens in time with the
-queues at rest, asks for each a cold start ahead of need, and lets go of it at once unless it would be
-back within a cold start (starting again would hold its GPU longer than keeping it). `share` is then
-lowered as far as the whole of the measured part still reaches the target: what misses here pays for
-what is better there. So it is the cheapest of a family, not a proven optimum; nobody without
-foresight gets near it by luck, for it spends nothing on doubt.
+queues at rest, asks for each a cold start ahead of need, and lets go of it at once unless it would
+be back within a cold start (starting again would hold its GPU longer than keeping it). `share` is
+then lowered as far as the whole of the measured part still reaches the target: what misses here
+pays for what is better there. So it is the cheapest of a family, not a proven optimum; nobody
+without foresight gets near it by luck, for it spends nothing on doubt.
 """
 
 from __future__ import annotations
@@ -104,19 +104,20 @@ def least(offered: Offered, settings: PlantSettings, share: float, near: int = 1
 def at_rest(offered: Offered, settings: PlantSettings, n: int) -> float:
     """Share of first tokens in time when `n` replicas have had this load for long.
 
-    Prompts and decoding slow each other: the fixed point is iterated from an idle engine up, so that
-    an overload shows as a batch beyond what fits.
+    Prompts and decoding slow each other: the fixed point is iterated from an idle engine up, so
+    that an overload shows as a batch beyond what fits.
     """
     each, mix = offered.requests_per_s / n, offered.mix
     batch = busy = 0.0
+    pace = settings.engine.pace(mix, mix.hit_ratio, batch, busy)
     for _ in range(_ROUNDS):
-        pace = settings.engine.pace(mix, mix.hit_ratio, batch, busy)
         new_busy, new_batch = each * pace.prefill_s, each * mix.output_tokens * pace.itl_s
         if new_busy >= 1.0 or new_batch > settings.engine.room(mix):
             return 0.0
         if abs(new_batch - batch) < 1e-3 and abs(new_busy - busy) < 1e-5:
             break
         batch, busy = new_batch, new_busy
+        pace = settings.engine.pace(mix, mix.hit_ratio, batch, busy)
     return 1.0 - settled(busy).late(pace.prefill_s, settings.slo_ttft_s)
 
 

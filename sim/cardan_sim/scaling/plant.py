@@ -3,8 +3,8 @@
 Each step (one second) the load goes to the shorter of two queues (`queues`), prompts are computed
 as fast as decoding lets them, decoding as fast as prompts let it (`engines`), and whoever has no
 room in the KV cache waits. A membership change costs prefix hits: 1/n of the keys have a new owner,
-and their caches fill again within minutes. Cold starts hold GPUs from the moment they are asked for;
-a replica that leaves finishes what it has.
+and their caches fill again within minutes. Cold starts hold GPUs from the moment they are asked
+for; a replica that leaves finishes what it has.
 
 What it leaves out: single requests (lengths are means, so there is no head-of-line blocking by a
 monster prompt), hot prefixes, engines that differ, and gateways that disagree. Stated in requests,
@@ -163,7 +163,7 @@ class Plant:
         # What the fluid lost to rounding is settled here, so that nothing is lost over a day.
         served = (arrivals + released) - flow.shed * n - (self.queues.depth - depth) * n
         self.running += served - ended
-        self._count(mix, hit_ratio, served, ended, flow.shed * n)
+        self._count(mix, hit_ratio, ended, flow.shed * n)
         return late
 
     def _admission(self, mix: Mix, ended: float, seconds: float) -> float:
@@ -172,14 +172,12 @@ class Plant:
         wanted = self.queues.busy * seconds / self.pace.prefill_s
         return min(1.0, max(room, 1e-3) / wanted) if wanted > 0 else 1.0
 
-    def _count(
-        self, mix: Mix, hit_ratio: float, served: float, ended: float, shed: float
-    ) -> None:
+    def _count(self, mix: Mix, hit_ratio: float, ended: float, shed: float) -> None:
         totals = self.totals
         totals.finished += ended
         totals.shed += shed
-        totals.prompt_tokens += served * mix.prompt_tokens
-        totals.uncached_tokens += served * mix.prompt_tokens * (1.0 - hit_ratio)
+        totals.prompt_tokens += ended * mix.prompt_tokens
+        totals.uncached_tokens += ended * mix.prompt_tokens * (1.0 - hit_ratio)
         totals.output_tokens += ended * mix.output_tokens
 
     def _lose(self, share: float) -> None:

@@ -61,8 +61,7 @@ class Replicas:
         while surplus > 0 and self.starting:
             self.starting.pop()
             surplus -= 1
-        victims = [self.ready.pop() for _ in range(min(surplus, len(self.ready)))]
-        return victims
+        return [self.ready.pop() for _ in range(min(surplus, len(self.ready)))]
 
     def turn(self, now: float) -> tuple[int, float]:
         """What time does: how many became ready, and the requests of those that finished."""

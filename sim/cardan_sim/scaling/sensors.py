@@ -1,9 +1,10 @@
 """What an operator sees of the plant: late, averaged over windows, and a little noisy.
 
-Gateways and engines count; a scraper reads the counters every `scrape_s`, and what a query returns is
-as old as the last scrape it could have seen. Rates are over 30 s, latencies over 5 minutes, as in
-`cardan.scaling.observation`. Counts carry the noise of Poisson arrivals, which the fluid itself has
-not; gauges are within a few percent. Same seed, same noise.
+Gateways and engines count, requests and their tokens when they have ended; a scraper reads the
+counters every `scrape_s`, and what a query returns is as old as the last scrape that it could have
+seen. Rates are over 30 s, latencies over 5 minutes, as in `cardan.scaling.observation`. Counts
+carry the noise of Poisson arrivals, which the fluid itself has not; gauges are within a few
+percent. Same seed, same noise.
 """
 
 from __future__ import annotations
@@ -55,8 +56,9 @@ class _Scrape(NamedTuple):
     """Counters, since the beginning, as one scrape read them; `late[i]`: above `_EDGES[i]`."""
 
     at: float
-    requests: float  # with noise
-    arrived: float  # without
+    requests: float  # that ended, with noise
+    ended: float  # without
+    arrived: float
     prompt: float
     uncached: float
     output: float
@@ -110,13 +112,15 @@ class Sensors:
         totals = self.plant.totals
         arrived, in_time = totals.arrived, totals.in_time
         new = arrived - self._last[0]
+        ended = totals.finished + totals.shed
         self._noise += self._rng.gauss(0.0, 1.0) * math.sqrt(max(0.0, new))
         self._note_lateness(sample, new)
         self._last = (arrived, in_time)
         self._scrapes.append(
             _Scrape(
                 sample.at,
-                arrived + self._noise,
+                ended + self._noise,
+                ended,
                 arrived,
                 totals.prompt_tokens,
                 totals.uncached_tokens,
@@ -144,8 +148,9 @@ class Sensors:
         begin, end = short
         span_s, at = end.at - begin.at, _wall(end.at)
         requests = max(0.0, end.requests - begin.requests) / span_s
-        # Token counts carry the noise of the requests and of their lengths.
-        wobble = self._wobble(requests * span_s)
+        # Tokens are those of the same requests, so they share their noise; lengths add their own.
+        true = (end.ended - begin.ended) / span_s
+        wobble = self._wobble(requests * span_s) * (requests / true if true > 0 else 1.0)
 
         def rate(of: float) -> Datum:
             return Datum(max(0.0, of / span_s * wobble), at, Freshness.FRESH)

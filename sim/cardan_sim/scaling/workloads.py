@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from cardan_sim.scaling.offered import Mix, Offered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 DAY_S: Final = 86_400.0
 
@@ -75,7 +75,7 @@ def bursty(days: int = 2, *, seed: int = 2, per_day: float = 8.0) -> Workload:
     calm = diurnal(days, seed=seed, peak=45.0, trough=12.0)
     rng = Random(seed + 1000)
     extra = [1.0] * len(calm.rates)
-    events = [
+    events: list[tuple[float, Callable[[], tuple[float, float, float]]]] = [
         (per_day, lambda: (rng.lognormvariate(-0.9, 0.5), rng.lognormvariate(6.4, 0.6), 60.0)),
         (3.0, lambda: (0.4, rng.uniform(3600, 9000), 30.0)),
         (8.0, lambda: (2.0, 20.0, 3.0)),

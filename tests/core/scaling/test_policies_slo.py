@@ -163,8 +163,17 @@ def test_latency_above_its_promise_adds_a_fifth_after_a_window_and_not_before() 
     assert fleet.see(1, 2.5) == 1.44
 
 
-def test_latency_near_its_promise_adds_a_tenth_once() -> None:
-    assert Guarded().see(60, 1.7) == 1.1
+def test_latency_near_its_promise_is_the_promise_and_changes_nothing() -> None:
+    assert Guarded().see(60, 1.7) == 1.0
+
+
+def test_what_was_added_is_given_back_by_halves_once_latency_is_below_its_promise() -> None:
+    fleet = Guarded()
+    assert fleet.see(6, 2.5) == 1.2
+    assert fleet.see(60, 1.7) == 1.2
+    assert fleet.see(16, 1.2) == 1.1
+    assert fleet.see(11, 1.2) == 1.0
+    assert fleet.see(60, 1.2) == 1.0
 
 
 def test_latency_in_the_middle_changes_nothing() -> None:
@@ -180,9 +189,9 @@ def test_latency_far_below_takes_a_twentieth_each_ten_minutes_to_a_limit() -> No
 def test_a_trim_that_had_to_be_taken_back_is_tried_again_only_after_twice_as_long() -> None:
     fleet = Guarded()
     fleet.see(11, 0.5)
-    assert fleet.see(6, 1.7) == 1.1
-    assert fleet.see(19, 0.5) == 1.1
-    assert fleet.see(2, 0.5) < 1.1
+    assert fleet.see(6, 2.5) == 1.14
+    assert fleet.see(19, 0.5) == 1.14
+    assert fleet.see(2, 0.5) < 1.14
 
 
 def test_latency_while_too_few_are_ready_says_nothing_of_the_model() -> None:

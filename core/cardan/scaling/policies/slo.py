@@ -11,12 +11,17 @@ Replicas that go take their caches along. For two minutes the hits that are expe
 before less the lost share, until what is measured says so itself. (New replicas cost hits too, but
 bring more than those cost, so growth is not answered with growth.)
 
+Where demand was raised for what may come, half a replica less is asked for: rounding up adds that
+on the mean, and both together were twice the headroom (never less than the demand of now needs).
+
 The guard corrects the model by what comes of it: `trim` is a factor on n. Measured latency (p95
-TTFT or mean ITL, whichever is worse) above its promise: a fifth more; above 0.8 of it: a tenth more
-than the model; under 0.4 for ten minutes: a twentieth less. (Bands and steps are HeteroScale's.) It
-is asked only while fresh, and only after a whole window of measurement in which there was as much
-as the model had asked for: latency while replicas start says nothing of the model. A trim that had
-to be taken back doubles the ten minutes, so at constant load it comes to rest.
+TTFT or mean ITL, whichever is worse) above its promise: a fifth more. Under 0.8 of it for ten
+minutes: half of what is above the model is given back. Under 0.4 for ten minutes: a twentieth less
+than the model. (The bands are HeteroScale's; its tenth more above 0.8 kept every fleet a tenth too
+large, for p95 just under the promise *is* the promise.) It is asked only while fresh, and only
+after a whole window of measurement in which there was as much as the model had asked for: latency
+while replicas start says nothing of the model. A trim that had to be taken back doubles the ten
+minutes, so at constant load it comes to rest.
 """
 
 from __future__ import annotations
@@ -43,11 +48,12 @@ LOSS_S: Final = 120.0
 GUARD_WINDOW_S: Final = 300.0
 # There was as much as was asked for, but for a rounding.
 SUPPLIED: Final = 0.95
+# Rounding up is headroom too: half a replica, on the mean.
+ROUNDING: Final = 0.5
 OVER: Final = 1.0
 NEAR: Final = 0.8
 FAR: Final = 0.4
 RAISE: Final = 1.2
-NEAR_TRIM: Final = 1.1
 LOWER: Final = 0.95
 TRIM_RANGE: Final = (0.8, 2.0)
 PATIENCE_S: Final = 600.0
@@ -100,14 +106,16 @@ class Slo(ScalingPolicyBase, tag="slo", frozen=True, kw_only=True):
         trim = view.memory.trim if self.guard else 1.0
         code = ReasonCode.GUARD if trim > 1 else most.code
         message = most.message if trim == 1 else f"{most.message}; times {trim:.2f} by the guard"
-        return told(code, message, (most.replicas or 0.0) * trim, lacking)
+        asked = _spared((most.replicas or 0.0) * trim, view.foreseen.growth)
+        return told(code, message, asked, lacking)
 
     def _wanted(self, role: Role, view: RoleView, now: WallTime) -> float | None:
         """What is asked for, trim and all; None unless all of it can be told."""
         parts = self._parts(role, view, now)
         if any(part.replicas is None for part in parts):
             return None
-        return max(part.replicas or 0.0 for part in parts) * view.memory.trim
+        most = max(part.replicas or 0.0 for part in parts)
+        return _spared(most * view.memory.trim, view.foreseen.growth)
 
     def _parts(self, role: Role, view: RoleView, now: WallTime) -> list[_Part]:
         parts = []
@@ -163,6 +171,14 @@ class Slo(ScalingPolicyBase, tag="slo", frozen=True, kw_only=True):
         return min(limits)
 
 
+def _spared(replicas: float, growth: float) -> float:
+    """Less the half replica that rounding up adds on the mean, where demand was raised anyway.
+
+    Never less than what the demand of now needs.
+    """
+    return max(replicas / max(growth, 1.0), replicas - ROUNDING)
+
+
 def _after_loss(view: RoleView, rate: float, now: WallTime) -> float:
     """Uncached tokens/s when a share of the hits is gone; what is expected, not measured."""
     loss, memory = view.hit_loss, view.memory
@@ -210,14 +226,15 @@ def _guard(
 ) -> PolicyMemory:
     """Move the trim if a whole window of latency, with supply as asked for, says so."""
     since = _since(memory.supplied_since, supplied, now)
-    calm_since = _since(memory.calm_since, latency is not None and latency < FAR, now)
+    far = NEAR if memory.trim > 1.0 else FAR
+    calm_since = _since(memory.calm_since, latency is not None and latency < far, now)
     memory = msgspec.structs.replace(memory, supplied_since=since, calm_since=calm_since)
     moved_at = memory.trim_at if memory.trim_at is not None else WallTime(0.0)
     settled = since is not None and now - max(since, moved_at) >= GUARD_WINDOW_S
     if latency is None or not settled:
         return memory
-    if latency > NEAR:
-        return _raise(memory, latency, now)
+    if latency > OVER:
+        return _raise(memory, now)
     if calm_since is not None and now - max(calm_since, moved_at) >= memory.patience_s:
         return _lower(memory, now)
     return memory
@@ -230,9 +247,8 @@ def _since(since: WallTime | None, holds: bool, now: WallTime) -> WallTime | Non
     return now if since is None else since
 
 
-def _raise(memory: PolicyMemory, latency: float, now: WallTime) -> PolicyMemory:
-    raised = memory.trim * RAISE if latency > OVER else max(memory.trim, NEAR_TRIM)
-    trim = round(min(raised, TRIM_RANGE[1]), 3)
+def _raise(memory: PolicyMemory, now: WallTime) -> PolicyMemory:
+    trim = round(min(memory.trim * RAISE, TRIM_RANGE[1]), 3)
     if trim == memory.trim:
         return memory
     patience_s = min(memory.patience_s * 2.0, MOST_PATIENCE_S) if memory.lowered else PATIENCE_S
@@ -242,7 +258,14 @@ def _raise(memory: PolicyMemory, latency: float, now: WallTime) -> PolicyMemory:
 
 
 def _lower(memory: PolicyMemory, now: WallTime) -> PolicyMemory:
-    trim = round(max(memory.trim * LOWER, TRIM_RANGE[0]), 3)
+    trim = round(_eased(memory.trim), 3)
     if trim == memory.trim:
         return memory
     return msgspec.structs.replace(memory, trim=trim, trim_at=now, lowered=True)
+
+
+def _eased(trim: float) -> float:
+    """A trim that is not needed: halfway back to the model, or a step below it."""
+    if trim > 1.0:
+        return 1.0 + (trim - 1.0) / 2.0 if trim > 1.0 + 2 * (1.0 - LOWER) else 1.0
+    return max(trim * LOWER, TRIM_RANGE[0])

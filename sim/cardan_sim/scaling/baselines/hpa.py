@@ -1,8 +1,8 @@
 """Kubernetes' HorizontalPodAutoscaler (v2), at its defaults.
 
 desired = ceil(current * metric / target), nothing within a tolerance of 10 %; replicas that are not
-ready count as zero when growing; down by the largest recommendation of 300 s, at most all in 15 s; up
-at once, by the larger of 100 % and four replicas in 15 s. Synchronised every 15 s.
+ready count as zero when growing; down by the largest recommendation of 300 s, at most all in 15 s;
+up at once, by the larger of 100 % and four replicas in 15 s. Synchronised every 15 s.
 """
 
 from __future__ import annotations
@@ -58,9 +58,7 @@ class Utilisation:
 
     tick_s = SYNC_S
 
-    def __init__(
-        self, metric: Callable[[Sample], float], target: float, bounds: Bounds
-    ) -> None:
+    def __init__(self, metric: Callable[[Sample], float], target: float, bounds: Bounds) -> None:
         """An autoscaler that has seen nothing."""
         self.metric = metric
         self.target = target

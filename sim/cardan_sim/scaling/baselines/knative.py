@@ -1,9 +1,9 @@
 """Knative's KPA on concurrency: a stable window of 60 s and a panic window of 6 s.
 
-Every 2 s: desired = ceil(mean requests in flight / target) over each window, between half of what is
-ready and a thousand times that. Panic begins when the short window asks for twice what is ready, and
-ends after a stable window without that; in panic it only grows. The target is 70 % of a container's
-concurrency (100 by default). Its own proxies report every second.
+Every 2 s: desired = ceil(mean requests in flight / target) over each window, between half of what
+is ready and a thousand times that. Panic begins when the short window asks for twice what is ready,
+and ends after a stable window without that; in panic it only grows. The target is 70 % of a
+container's concurrency (100 by default). Its own proxies report every second.
 """
 
 from __future__ import annotations

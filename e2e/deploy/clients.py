@@ -37,23 +37,29 @@ CONNECT_S: Final = 10.0
 ANSWER_S: Final = 60.0
 LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
 DONE: Final = b"data: [DONE]"
+WORDS: Final = "lorem ipsum dolor sit amet "
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What every request asks for: a streamed answer of exactly so many tokens."""
+    """What every request asks for: a streamed answer of exactly so many tokens.
+
+    All prompts begin with `shared` letters that they have in common: a hot prefix, if it is long.
+    """
 
     host: str
     port: int
     model: str
     tokens: int
+    shared: int = 0
 
     def request(self, number: int, kind: Kind) -> bytes:
         """The bytes of one request. 32 prompts, so that engines have some to share."""
+        shared = (WORDS * (self.shared // len(WORDS) + 1))[: self.shared]
         body = json.dumps(
             {
                 "model": self.model,
-                "messages": [{"role": "user", "content": f"Say {number % 32}"}],
+                "messages": [{"role": "user", "content": f"{shared}Say {number % 32}"}],
                 "max_tokens": self.tokens,
                 "ignore_eos": True,
                 "stream": True,

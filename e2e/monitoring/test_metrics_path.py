@@ -1,5 +1,5 @@
-"""The metrics' whole way on a real cluster: gateways and engines installed by the chart, found and
-scraped by a real Prometheus, and every query of the dashboard answered.
+"""The metrics' whole way on a real cluster: gateways, engines and operators installed by the chart,
+found and scraped by a real Prometheus, and every query of the dashboards answered.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import yaml
 from e2e.chart.conftest import CHART, Release
 from e2e.cluster import images as bases
 from e2e.cluster.paths import ROOT
+from e2e.deploy import fleets
 from e2e.monitoring import scraping
 from e2e.namespaces import restricted
 from tests.dashboards.live import EVERYTHING, Answer, Prometheus, now_s
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.cluster
 
-ROUTERS = ENGINES = 2
+ROUTERS = ENGINES = OPERATORS = 2
 VALUES: dict[str, Any] = {
+    "controller": {**fleets.BRISK_OPERATOR, "replicas": OPERATORS},
     "router": {"replicas": ROUTERS},
     "engines": {"simulated": {"enabled": True, "replicas": ENGINES, "speed": 10}},
     "config": {"scrape": {"when": "always"}},
@@ -70,20 +72,33 @@ def namespace(cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def watched(cluster: Cluster, namespace: str, tag: str) -> Watched:
-    """Two gateways and two engines, watched while they answer for some seconds."""
+    """Two gateways, two engines and a fleet of them, watched while they answer for some seconds."""
     cluster.load_image(bases.kept(bases.WATCHER))
     release = Release(cluster, namespace, tag)
     release.upgrade(VALUES)
+    release.apply(fleet())
     jobs = [scraping.by_annotations(namespace)]
     jobs += [scraping.as_operator(one, namespace) for one in monitors(release)]
     release.apply(scraping.objects(namespace, jobs))
     release.kubectl("wait", "pod/prometheus", "--for=condition=Ready", "--timeout=60s")
     prometheus = Prometheus(scraping.Getter(cluster, namespace))
-    wanted = len(JOBS) * (ROUTERS + ENGINES)
+    wanted = len(JOBS) * (ROUTERS + ENGINES + OPERATORS)
     until(lambda: len(prometheus.healthy_targets()) == wanted, f"{wanted} targets", 30.0)
     start_s = now_s()
     assert send_traffic(release) > 20
     return Watched(release, prometheus, start_s, now_s(), {})
+
+
+def fleet() -> dict[str, Any]:
+    """A fleet of these engines that stays as it is."""
+    (pool,) = fleets.SPEC["pools"]
+    fixed = {**pool, "minReplicas": ENGINES, "maxReplicas": ENGINES}
+    return {
+        "apiVersion": "cardan.dev/v1alpha1",
+        "kind": "InferenceFleet",
+        "metadata": {"name": fleets.NAME},
+        "spec": {"model": MODEL, "pools": [fixed], "policies": fleets.SPEC["policies"]},
+    }
 
 
 def monitors(release: Release) -> list[dict[str, Any]]:
@@ -94,7 +109,7 @@ def monitors(release: Release) -> list[dict[str, Any]]:
     )
     objects = [one for one in yaml.safe_load_all(text) if one]
     found = [one for one in objects if one["kind"] == "PodMonitor"]
-    assert len(found) == 2
+    assert len(found) == 3
     return found
 
 
@@ -146,6 +161,7 @@ def test_variables_offer_what_there_is(watched: Watched, job: str) -> None:
     assert offered["namespace"] == [watched.release.namespace]
     assert job in offered["job"]
     assert MODEL in offered["model"]
+    assert offered["fleet"] == [fleets.NAME]
 
 
 def test_no_alert_fires_while_all_is_well(watched: Watched) -> None:

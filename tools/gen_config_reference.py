@@ -1,10 +1,11 @@
-"""Writes three pages of docs/reference from the code.
+"""Writes four pages of docs/reference from the code.
 
 Run as `python -m tools.gen_config_reference`; `--check` fails if one is stale.
 
 The configuration page is made of the config structs (docstrings, types, bounds, defaults), the
 metrics page of the metric list, receipts and outcomes of the legend that the status page shows:
-none can tell what the code does not do.
+none can tell what the code does not do. The operator has one page, of its configuration and its
+metrics.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from cardan.endpoint import Endpoint
 from cardan.ledger import Outcome
+from cardan_controller.config import OperatorConfig
+from cardan_controller.telemetry import Telemetry
 from cardan_router import flags
 from cardan_router.config import FIXED, Config
 from cardan_router.config_file import dump
@@ -52,6 +55,20 @@ These fields take a restart: {", ".join(f"`{name}`" for name in FIXED)}.
 | flag | field | meaning |
 |---|---|---|
 {{flags}}
+
+## Fields
+
+"""
+
+OPERATOR_HEAD = f"""# The operator's configuration and metrics
+
+{NOTE}
+
+`cardan controller --config FILE` takes a YAML file; without one, every default holds. What concerns
+one fleet is in its custom resource ([CRDs](crds.md)); what is here concerns the process and the
+cluster. The file is strict: an unknown field, a wrong type or a value out of bounds stops the start
+with the path of the field. Durations are seconds. How it works: [The
+operator](../explanation/operator.md).
 
 ## Fields
 
@@ -115,6 +132,7 @@ def main() -> int:
         FOLDER / "configuration.md": configuration_page(),
         FOLDER / "metrics.md": metrics_page(),
         FOLDER / "receipts-and-outcomes.md": words_page(),
+        FOLDER / "operator.md": operator_page(),
     }
     return write_or_check(pages, "python -m tools.gen_config_reference", __doc__)
 
@@ -145,6 +163,20 @@ def metrics_page() -> str:
             edges = ", ".join(f"{edge:g}" for edge in spec.buckets)
             buckets.append(f"| `{spec.name}` | {edges} |")
     return METRICS_HEAD + "\n".join([*rows, *buckets]) + "\n"
+
+
+def operator_page() -> str:
+    """The operator's configuration and its metrics."""
+    sections = [_section(OperatorConfig, "")]
+    for field in _fields(OperatorConfig):
+        for struct in _structs(field.type):
+            sections += _tree(struct, field.name)
+    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for name, kind, labels, text in Telemetry().described():
+        words = ", ".join(f"`{label}`" for label in labels)
+        rows.append(f"| `{name}` | {kind} | {words} | {text} |")
+    metrics_part = "\n".join(["## Metrics", "", "On `listen`, at `/metrics`.", "", *rows])
+    return OPERATOR_HEAD + "\n".join([*sections, metrics_part]) + "\n"
 
 
 def words_page() -> str:
@@ -217,6 +249,8 @@ def _structs(info: inspect.Type) -> list[type[msgspec.Struct]]:
         return [info.cls]
     if isinstance(info, inspect.VarTupleType):
         return _structs(info.item_type)
+    if isinstance(info, inspect.DictType):
+        return _structs(info.value_type)
     if isinstance(info, inspect.UnionType):
         return [struct for option in info.types for struct in _structs(option)]
     return []
@@ -249,6 +283,8 @@ def _union(info: inspect.UnionType) -> str:
     structs = [option for option in info.types if isinstance(option, inspect.StructType)]
     if len(structs) == len(info.types):
         return "a [policy](policies.md): its name, or a section with `type`"
+    if structs and structs[0].tag is None:
+        return "section, or none"
     if structs:
         kinds = ", ".join(f"`{struct.tag}`" for struct in structs)
         return f"section with `{structs[0].tag_field}`: {kinds}"

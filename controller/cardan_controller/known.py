@@ -51,6 +51,8 @@ class Known:
                 who = scaling.writers[0] if scaling.writers else "somebody"
                 if who != MANAGER:
                     self.manual[pool] = who
+            elif scaling.replicas == self.written.get(pool):
+                self.manual.pop(pool, None)  # it was changed back
             self.seen[pool] = scaling.replicas
 
     def scaled(self, pool: str, replicas: int) -> None:

@@ -9,6 +9,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.metrics import MetricWrapperBase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,10 @@ class Telemetry:
         ProcessCollector(registry=r)
         self.leading = Gauge("cardan_controller_leading", "1 while this replica acts.", registry=r)
         self.ticks = Counter(
-            "cardan_controller_ticks", "Ticks over all fleets, by result.", ("result",), registry=r
+            "cardan_controller_ticks",
+            "Ticks, by result: `ok` and `failed`, and `some` for those over few fleets that pressed.",
+            ("result",),
+            registry=r,
         )
         self.tick_seconds = Histogram(
             "cardan_controller_tick_seconds",
@@ -85,6 +89,20 @@ class Telemetry:
             registry=r,
         )
         self.fleets = Gauge("cardan_controller_fleets", "Fleets that are looked after.", registry=r)
+
+    def described(self) -> list[tuple[str, str, tuple[str, ...], str]]:
+        """Name, type, labels and meaning of each, for the reference."""
+        metrics = [one for one in vars(self).values() if isinstance(one, MetricWrapperBase)]
+        return [
+            (
+                f"{family.name}_total" if family.type == "counter" else family.name,
+                family.type,
+                metric._labelnames,  # the package tells them nowhere else
+                family.documentation,
+            )
+            for metric in metrics
+            for family in metric.describe()
+        ]
 
     def told(self, namespace: str, fleet: str, status: FleetStatus) -> None:
         """A fleet's series follow its status."""

@@ -44,22 +44,23 @@ WORDS: Final = "lorem ipsum dolor sit amet "
 class Asked:
     """What every request asks for: a streamed answer of exactly so many tokens.
 
-    All prompts begin with `shared` letters that they have in common: a hot prefix, if it is long.
+    There are 32 prompts, so that engines have some to share; or one, of `same` letters: no way to
+    look at more of it tells one request from another.
     """
 
     host: str
     port: int
     model: str
     tokens: int
-    shared: int = 0
+    same: int = 0
 
     def request(self, number: int, kind: Kind) -> bytes:
-        """The bytes of one request. 32 prompts, so that engines have some to share."""
-        shared = (WORDS * (self.shared // len(WORDS) + 1))[: self.shared]
+        """The bytes of one request."""
+        prompt = (WORDS * (self.same // len(WORDS) + 1))[: self.same] or f"Say {number % 32}"
         body = json.dumps(
             {
                 "model": self.model,
-                "messages": [{"role": "user", "content": f"{shared}Say {number % 32}"}],
+                "messages": [{"role": "user", "content": prompt}],
                 "max_tokens": self.tokens,
                 "ignore_eos": True,
                 "stream": True,

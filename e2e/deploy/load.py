@@ -198,11 +198,11 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=200.0, metavar="PER_S")
     parser.add_argument("--tokens", type=int, default=16, metavar="N", help="of each answer")
     parser.add_argument(
-        "--shared", type=int, default=0, metavar="N", help="letters that all prompts begin with"
+        "--same", type=int, default=0, metavar="N", help="one prompt of so many letters for all"
     )
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    asked = Asked(args.host, args.port, args.model, args.tokens, args.shared)
+    asked = Asked(args.host, args.port, args.model, args.tokens, args.same)
     try:
         report = uvloop.run(_until_told(asked, args.rate, args.seed))
     except TimeoutError as error:

@@ -55,14 +55,14 @@ class Running:
 
 
 @contextlib.contextmanager
-def load(release: Release, rate_per_s: float = RATE_PER_S, *, shared: int = 0) -> Iterator[Running]:
+def load(release: Release, rate_per_s: float = RATE_PER_S, *, same: int = 0) -> Iterator[Running]:
     """Load the release's Service while in the context; wait for what runs at its end.
 
-    All prompts begin with `shared` letters that they have in common.
+    With `same`, all have one prompt of so many letters.
     """
     host, port = release.address()
     argv = [sys.executable, "-m", "e2e.deploy.load", host, str(port), MODEL]
-    options = ["--rate", str(rate_per_s), "--tokens", str(TOKENS), "--shared", str(shared)]
+    options = ["--rate", str(rate_per_s), "--tokens", str(TOKENS), "--same", str(same)]
     child = subprocess.Popen(
         release.cluster.inside([*argv, *options]),
         stdin=subprocess.PIPE,

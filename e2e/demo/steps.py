@@ -44,7 +44,7 @@ def install_words(tag: str) -> list[str]:
 
 def install(cluster: Cluster, tag: str) -> None:
     """Install the chart with simulated engines, and wait until all of it is ready."""
-    cluster.helm(*_placed(install_words(tag)), f"--timeout={INSTALL_S}s", timeout_s=INSTALL_S + 10)
+    cluster.helm(*placed(install_words(tag)), f"--timeout={INSTALL_S}s", timeout_s=INSTALL_S + 10)
 
 
 def earlier(cluster: Cluster) -> bool:
@@ -69,7 +69,7 @@ def earlier(cluster: Cluster) -> bool:
 
 
 def uninstall(cluster: Cluster) -> None:
-    """Remove what an earlier run has left, if any."""
+    """Remove what an earlier run has left, if any; its fleet has to be gone already."""
     cluster.helm("uninstall", RELEASE, "--ignore-not-found", "--wait")
 
 
@@ -116,7 +116,7 @@ def upgrade(cluster: Cluster, tag: str, clock: Clock) -> float:
         DemoError: not in time.
     """
     began = time.monotonic()
-    cluster.helm(*_placed(upgrade_words(tag)))
+    cluster.helm(*placed(upgrade_words(tag)))
     while not all(_rolled_out(cluster, name) for name in (GATEWAY, ENGINE)):
         if time.monotonic() - began > UPGRADE_S:
             raise DemoError(f"the upgrade is not over after {UPGRADE_S:.0f} s")
@@ -129,7 +129,7 @@ def _rolled_out(cluster: Cluster, name: str) -> bool:
     return "successfully rolled out" in said
 
 
-def _placed(words: list[str]) -> list[str]:
+def placed(words: list[str]) -> list[str]:
     """The chart by its whole path, wherever we were started."""
     return [str(ROOT / word) if word == CHART else word for word in words]
 

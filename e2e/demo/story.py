@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from e2e import images
 from e2e.cluster.errors import ClusterError
-from e2e.demo import counters, steps
+from e2e.demo import counters, fleet, steps
 from e2e.demo.errors import DemoError
 from e2e.demo.forward import fetch, forwarded
 from e2e.demo.load import Load, replay
@@ -26,12 +26,17 @@ STEADY: Final = 160  # requests: 20 s
 # times that, and must be over before the load is. The upper bound is what is left of the trace.
 ROLLING_PER_S: Final = 4 * RATE_RPS
 ROLLING_BETWEEN: Final = (240, 440)
+# Engines at least that the load is worth: eight requests in flight each.
+GROWN: Final = 2
 ADMIN_PORT: Final = 9090
 # How the status page can be known from any other page.
 PAGE_TITLE: Final = "<title>Cardan"
 LOAD: Final = "cardan-demo-load"
 # For who has to do it by hand.
-REMOVAL: Final = f"helm uninstall {steps.RELEASE}; kubectl delete job,configmap {LOAD}"
+REMOVAL: Final = (
+    f"kubectl delete fleet {fleet.NAME}; helm uninstall {steps.RELEASE}; "
+    f"kubectl delete job,configmap {LOAD}"
+)
 
 
 class Story:
@@ -54,10 +59,11 @@ class Story:
                 that is somebody's.
         """
         earlier = steps.earlier(self._cluster)
-        with self._tell.step("Images: the gateway and the simulated engine, from this checkout"):
+        with self._tell.step("Images: gateway, operator and simulated engine, from this checkout"):
             self._tag = images.load(self._cluster)
             self._image = f"{images.REGISTRY}/cardan-engine:{self._tag}"
-            self._tell.line(f"{images.REGISTRY}/cardan-router:{self._tag} and {self._image}")
+            for name in ("router", "controller", "engine"):
+                self._tell.line(f"{images.REGISTRY}/cardan-{name}:{self._tag}")
         with self._tell.step("The chart: two gateways, four engines without a GPU"):
             if earlier:
                 self._tell.line(f"The release {steps.RELEASE} of an earlier demo is replaced.")
@@ -68,6 +74,8 @@ class Story:
             self._load()
         with self._tell.step("An upgrade of everything, under the same load"):
             self._upgrade()
+        with self._tell.step("A fleet: its operator lets it sleep, wakes it, and lets it grow"):
+            self._fleet()
 
     def undo(self) -> None:
         """Remove what is on the cluster by now.
@@ -80,12 +88,14 @@ class Story:
         self._tell.line("Removing the release and its load ...")
         try:
             Load(self._cluster, LOAD, self._image).remove()
+            fleet.remove(self._cluster)
             steps.uninstall(self._cluster)
         except (ClusterError, KeyboardInterrupt) as error:
             raise DemoError(f"stopped, but not all of it is removed: {REMOVAL}") from error
 
     def _install(self) -> None:
         self.began = True
+        fleet.remove(self._cluster)
         steps.uninstall(self._cluster)
         self._tell.command("helm", *steps.install_words(self._tag))
         began = time.monotonic()
@@ -182,6 +192,49 @@ class Story:
         self._tell.line(
             f"{steps.GATEWAYS} gateways and {steps.ENGINES} engines were replaced in "
             f"{took_s:.0f} s. Meanwhile and after: {figures.succeeded} requests, 0 failed."
+        )
+
+    def _fleet(self) -> None:
+        self._tell.command("helm", *fleet.turn_on_words())
+        fleet.turn_on(self._cluster)
+        self._tell.command("kubectl apply -f", fleet.FILE)
+        fleet.create(self._cluster)
+        with self._tell.clock("nobody asks for anything") as clock:
+            fleet.wait(lambda: fleet.asked_for(self._cluster) == 0, "the fleet to sleep", clock)
+            fleet.wait(lambda: "Asleep" in fleet.table(self._cluster), "it to say so", clock)
+        self._tell.command("kubectl get fleet")
+        self._tell.block(fleet.table(self._cluster))
+        self._wake()
+        self._grow()
+        self._tell.command("kubectl describe fleet", fleet.NAME, "  # its events")
+        self._tell.block(fleet.events(self._cluster))
+
+    def _wake(self) -> None:
+        with forwarded(self._cluster, "service/cardan", 8080) as url:
+            self._tell.command(f"cardan explain {url}")
+            began = time.monotonic()
+            steps.explain(url)
+        self._tell.line(
+            f"Answered after {time.monotonic() - began:.1f} s: the gateway held it, told the "
+            "operator, and an engine started."
+        )
+
+    def _grow(self) -> None:
+        load = Load(self._cluster, LOAD, self._image)
+        load.start(0, STEADY, RATE_RPS)
+        most = 0
+        with self._tell.clock("under load") as clock:
+            load.await_running(clock)
+            while not load.over():
+                most = max(most, fleet.ready(self._cluster))
+                clock.tick()
+        figures = whole(load.figures(), STEADY)
+        load.remove()
+        if most < GROWN:
+            raise DemoError(f"the fleet has not grown under load: {most} engines")
+        self._tell.line(
+            f"It grew to {most} engines under the same load as before: {figures.succeeded} "
+            "requests, 0 failed."
         )
 
     def _pods(self) -> list[str]:

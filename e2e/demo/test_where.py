@@ -15,6 +15,7 @@ from e2e import images
 from e2e.cluster import find, given
 from e2e.cluster.errors import UnavailableError
 from e2e.demo import where
+from tools.build_images import TARGETS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,12 +111,9 @@ def test_images_for_kind_are_what_a_user_would_build_with_docker(docker: Path) -
         tag = images.load(found.cluster)
     built = [line for line in said(docker) if line.startswith("docker build")]
     assert [line.partition("--target ")[2].split()[:3] for line in built] == [
-        ["router", "-t", f"localhost/cardan-router:{tag}"],
-        ["engine", "-t", f"localhost/cardan-engine:{tag}"],
+        [name, "-t", f"localhost/cardan-{name}:{tag}"] for name in TARGETS
     ]
     assert not any("BASE=" in line for line in built)
     loaded = [line for line in said(docker) if line.startswith("kind load")]
-    archives = [
-        f"{docker}/cache/cardan/cluster/built/{tag}/{name}.tar" for name in ("router", "engine")
-    ]
+    archives = [f"{docker}/cache/cardan/cluster/built/{tag}/{name}.tar" for name in TARGETS]
     assert loaded == [f"kind load image-archive --name cardan {path}" for path in archives]

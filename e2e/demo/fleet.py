@@ -1,0 +1,93 @@
+"""The demo's last step: a fleet that sleeps, is woken by a request, and grows under load."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from e2e.cluster.errors import CommandError
+from e2e.cluster.paths import ROOT
+from e2e.demo import steps
+from e2e.demo.errors import DemoError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from e2e.cluster.interface import Cluster
+    from e2e.demo.tell import Clock
+
+NAME: Final = "llama"
+FILE: Final = "e2e/demo/fleet.yaml"
+OPERATOR: Final = "deployment/cardan-controller"
+# Ten seconds of idleness, a drain, and a machine that has other things to do.
+STEP_S: Final = 120.0
+
+
+def turn_on_words() -> list[str]:
+    """The command that turns the operator on, after `helm`."""
+    return [
+        *("upgrade", steps.RELEASE, steps.CHART, "--reset-then-reuse-values"),
+        *("--set", "controller.enabled=true,controller.config.tick_s=1"),
+        *("--set", "controller.config.metrics.short_window_s=5", "--wait"),
+    ]
+
+
+def turn_on(cluster: Cluster) -> None:
+    """Start the operator, and wait until it is ready."""
+    words = [*steps.placed(turn_on_words()), f"--timeout={steps.INSTALL_S}s"]
+    cluster.helm(*words, timeout_s=steps.INSTALL_S + 10)
+
+
+def create(cluster: Cluster) -> None:
+    """`kubectl apply` the fleet."""
+    cluster.kubectl("apply", "-f", str(ROOT / FILE))
+
+
+def remove(cluster: Cluster) -> None:
+    """Delete the fleet, if there is one: its operator has to see it go."""
+    if not cluster.kubectl("get", "crd", "inferencefleets.cardan.dev", "--ignore-not-found"):
+        return
+    try:
+        cluster.kubectl("delete", "fleet", NAME, "--ignore-not-found", "--timeout=20s")
+    except CommandError:  # nobody is there to see it
+        patch = '{"metadata":{"finalizers":null}}'
+        cluster.kubectl("patch", "fleet", NAME, "--type=merge", "-p", patch)
+
+
+def asked_for(cluster: Cluster) -> int:
+    """The replicas that the engines' Deployment is to have."""
+    found: dict[str, Any] = json.loads(cluster.kubectl("get", steps.ENGINE, "-o", "json"))
+    return int(found["spec"]["replicas"])
+
+
+def ready(cluster: Cluster) -> int:
+    """Engines that are ready."""
+    found: dict[str, Any] = json.loads(cluster.kubectl("get", steps.ENGINE, "-o", "json"))
+    return int(found["status"].get("readyReplicas", 0))
+
+
+def table(cluster: Cluster) -> str:
+    """`kubectl get fleet`."""
+    return cluster.kubectl("get", "fleet", NAME)
+
+
+def events(cluster: Cluster) -> str:
+    """What has happened to it, and why."""
+    columns = "custom-columns=EVENT:.reason,WHY:.message"
+    words = ("--field-selector", "involvedObject.kind=InferenceFleet", "-o", columns)
+    return cluster.kubectl("get", "events", "--sort-by=.metadata.creationTimestamp", *words)
+
+
+def wait(condition: Callable[[], bool], what: str, clock: Clock) -> float:
+    """Wait for a condition; the seconds it took.
+
+    Raises:
+        DemoError: not in time.
+    """
+    began = time.monotonic()
+    while not condition():
+        if time.monotonic() - began > STEP_S:
+            raise DemoError(f"waited {STEP_S:.0f} s in vain for {what}")
+        clock.tick()
+    return time.monotonic() - began

@@ -9,8 +9,8 @@ from cardan.endpoint import Endpoint, EngineKind
 from cardan.fleet import Fleet
 from cardan.instants import Monotonic
 from cardan_router.config import ScrapeConfig
-from cardan_router.fetch import Fetcher
-from cardan_router.scrape import LOADS_PATH, WITHOUT_METRICS_S, Scraper
+from cardan_router.fetch import Answer, Fetcher, FetchError, FetchFault
+from cardan_router.scrape import COUNTERS_EVERY_S, LOADS_PATH, WITHOUT_METRICS_S, Scraper
 
 from tests.fakes.waiting import DEADLINE_S
 from tests.router.stub import Stub, stub
@@ -23,10 +23,21 @@ VLLM = (
     b'vllm:num_requests_waiting{engine="0",model_name="m"} 2.0\n'
 )
 SGLANG = b'sglang:num_running_reqs{engine_type="unified",tp_rank="0",pp_rank="0"} 4.0\n'
+SGLANG_COUNTERS = b'sglang:generation_tokens_total{model_name="m"} %d\n'
 LOADS = (
     b'{"loads":[{"num_running_reqs":5,"num_waiting_reqs":1,"num_waiting_uncached_tokens":900,'
     b'"max_total_num_tokens":16384,"token_usage":0.5}]}'
 )
+
+
+class WithoutMetrics(Fetcher):
+    """Its connection breaks whenever it asks for metrics."""
+
+    async def get(self, origin: str, path: str, timeout_s: float) -> Answer:
+        """See `Fetcher`."""
+        if path == "/metrics":
+            raise FetchError(FetchFault.BROKEN, "cut")
+        return await super().get(origin, path, timeout_s)
 
 
 class Bench:
@@ -63,7 +74,40 @@ async def test_sglang_is_read_from_its_loads() -> None:
         metrics = bench.state.metrics
         assert metrics is not None
         assert (metrics.running, metrics.waiting_uncached_tokens) == (5.0, 900.0)
-        assert engine.asked == [LOADS_PATH]
+        assert engine.asked == [LOADS_PATH, "/metrics"], "which are not there, and not missed"
+
+
+async def test_sglangs_counters_are_read_now_and_then_and_kept_between() -> None:
+    async with stub() as engine:
+        engine.answers[LOADS_PATH] = (200, LOADS)
+        engine.answers["/metrics"] = (200, SGLANG_COUNTERS % 700)
+        bench = Bench(engine, EngineKind.SGLANG)
+        for passed_s, generated in ((0.0, 700), (1.0, 700), (COUNTERS_EVERY_S, 900)):
+            bench.now += passed_s
+            await bench.scraper.visit(bench.state)
+            metrics = bench.state.metrics
+            assert metrics is not None
+            assert (metrics.running, metrics.at) == (5.0, bench.now)
+            assert metrics.generation_tokens == generated
+            engine.answers["/metrics"] = (200, SGLANG_COUNTERS % 900)
+        assert engine.asked == [LOADS_PATH, "/metrics", LOADS_PATH, LOADS_PATH, "/metrics"]
+        engine.answers["/metrics"] = (200, SGLANG_COUNTERS % 10)
+        bench.state.shadow.insert((1, 2, 3))
+        bench.now += COUNTERS_EVERY_S
+        await bench.scraper.visit(bench.state)
+        assert len(bench.state.shadow) == 0, "a counter fell: the engine has restarted"
+
+
+async def test_counters_that_cannot_be_read_keep_no_loads_back() -> None:
+    async with stub() as engine:
+        engine.answers[LOADS_PATH] = (200, LOADS)
+        bench = Bench(engine, EngineKind.SGLANG)
+        patient = ScrapeConfig(timeout_s=DEADLINE_S)
+        bench.scraper.reconfigure(patient, WithoutMetrics(), enabled=True)
+        await bench.scraper.visit(bench.state)
+        assert bench.results == ["ok"]
+        assert bench.state.metrics is not None
+        assert bench.state.metrics.generation_tokens is None
 
 
 @pytest.mark.parametrize("answer", [(500, b""), (200, b"<html>")])

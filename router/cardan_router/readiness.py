@@ -5,7 +5,8 @@ one has and a moment has passed: a gateway that takes traffic with one engine of
 it. A source that has to be asked (an API server) must have told its list once; until then the start
 has not begun. From then on ready until it shuts down, even if all engines fail: then clients get a
 503 that says so and may retry, where an unready gateway would only be a refused connection. A
-fleet whose models sleep can serve: requests for them wait here, and nowhere else.
+fleet whose models sleep can serve: requests for them wait here, and nowhere else. Whoever is awake
+beside them still has that moment to join.
 """
 
 from __future__ import annotations
@@ -60,14 +61,18 @@ class Readiness:
             return Answer(False, waits_for)
         states = list(self._fleet.endpoints.values())
         missing = [state for state in states if not self._joined(state)]
-        if self._fleet.overlay.sleepers() and len(missing) == len(states):
-            self._latched = True
-            return Answer(True, "")
-        if not states:
-            return Answer(False, "no endpoint is known")
-        if len(missing) == len(states):
-            return Answer(False, "no endpoint has answered yet")
-        if missing and self._clock() - self._since < PATIENCE_S:
-            return Answer(False, f"{len(missing)} of {len(states)} endpoints have not answered yet")
-        self._latched = True
-        return Answer(True, "")
+        reason = self._why_not(len(missing), len(states))
+        self._latched = not reason
+        return Answer(self._latched, reason)
+
+    def _why_not(self, missing: int, known: int) -> str:
+        """What keeps a fleet from serving of which `missing` have not joined."""
+        some_sleep = bool(self._fleet.overlay.sleepers())
+        in_time = self._clock() - self._since < PATIENCE_S
+        if not known:
+            return "" if some_sleep else "no endpoint is known"
+        if missing == known and (in_time or not some_sleep):
+            return "no endpoint has answered yet"
+        if missing and in_time:
+            return f"{missing} of {known} endpoints have not answered yet"
+        return ""

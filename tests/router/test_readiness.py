@@ -92,15 +92,22 @@ def test_the_start_has_not_begun_before_every_source_has_told_its_list() -> None
 
 def test_a_fleet_whose_models_sleep_is_ready_for_requests_wait_nowhere_else() -> None:
     asleep = RoutingOverlay(models={"m": ModelOverlay(dormant=Dormant())})
-    for names in ((), ("a",)):
-        bench = Bench(*names)
-        assert not bench.look()
-        bench.fleet.apply(asleep, Monotonic(0.0))
-        bench.waits_for = "the list"
-        assert not bench.look(), "not before it is known who is there"
-        bench.waits_for = ""
-        assert bench.look()
-    bench = Bench("a", "b")
-    bench.joined.add("a")
+    bench = Bench()
+    assert not bench.look()
     bench.fleet.apply(asleep, Monotonic(0.0))
-    assert not bench.look(), "others are awake, and one of them is still coming"
+    bench.waits_for = "the list"
+    assert not bench.look(), "not before it is known who is there"
+    bench.waits_for = ""
+    assert bench.look()
+
+
+def test_one_model_that_sleeps_does_not_hurry_the_engines_of_another() -> None:
+    asleep = RoutingOverlay(models={"m": ModelOverlay(dormant=Dormant())})
+    bench = Bench("a", "b")
+    bench.fleet.apply(asleep, Monotonic(0.0))
+    assert bench.readiness.look() == (False, "no endpoint has answered yet")
+    bench.joined.add("a")
+    assert not bench.look(), "one of them is still coming"
+    bench.joined.clear()
+    bench.now = PATIENCE_S
+    assert bench.look(), "if none comes, requests for the sleeper wait here and nowhere else"

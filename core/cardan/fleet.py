@@ -18,7 +18,7 @@ from cardan.endpoint import EngineKind, Role
 from cardan.health import Health, HealthConfig, Verdict
 from cardan.ledger import Load
 from cardan.memory import MAX_REMEMBERED_MODELS, ModelMemory
-from cardan.overlay import AS_IT_IS, NO_OVERLAY, MovedKeys, standings
+from cardan.overlay import AS_IT_IS, NO_OVERLAY, MovedKeys, standing_of, standings
 from cardan.shadow import Shadow
 from cardan.siblings import Siblings
 from cardan.speed import Speed
@@ -261,8 +261,9 @@ class Fleet:
                     gone.append(known)
         for state in gone:
             state.leaving = True
-        for id_ in self._standings.keys() & fresh.keys():
-            fresh[id_].stand(self._standings[id_], now)
+        if self._standings:
+            for id_, state in fresh.items():
+                state.stand(standing_of(id_, self._standings), now)
         self.endpoints = fresh
         self._join(fresh.values())
         self.touch()
@@ -300,7 +301,7 @@ class Fleet:
             self.memory.note(self.overlay.sleepers(), now)
             self._standings = standings(overlay)
             for id_, state in self.endpoints.items():
-                state.stand(self._standings.get(id_, AS_IT_IS), now)
+                state.stand(standing_of(id_, self._standings), now)
             self.touch()
         self.overlay = overlay
 

@@ -8,6 +8,10 @@ one, everything is as if there were none.
 A key's candidates are the owners that the overlay names, then those that hashing gives until there
 are `d`, then the added owners. Whom the overlay names is asked only if it may be asked at all, and
 a name that nobody bears means nothing: an overlay that outlives its endpoints does no harm.
+
+The controller knows pods. A pod with several engines is several endpoints here, `pod:port`, and
+what is said of the pod is said of each of them; a key that goes to the pod goes to one, always the
+same.
 """
 
 from __future__ import annotations
@@ -36,8 +40,8 @@ Factor = Annotated[float, msgspec.Meta(gt=0, le=10)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename=in_yaml):
-    """Base of every part: strict, frozen."""
+class _Part(msgspec.Struct, frozen=True, kw_only=True, rename=in_yaml):
+    """Base of every part: frozen. Who writes it may be newer, and say more than is known here."""
 
 
 class Dormant(_Part, frozen=True):
@@ -74,9 +78,9 @@ class ModelOverlay(_Part, frozen=True):
         told = (
             ("sleeps" if self.dormant is not None else ""),
             (f"{moved} key{'s' if moved > 1 else ''} moved" if moved else ""),
-            (f"weights {_some(weights)}" if weights else ""),
-            (f"draining {_some(self.draining)}" if self.draining else ""),
-            (f"cordoned {_some(self.cordoned)}" if self.cordoned else ""),
+            (f"weights {some(weights)}" if weights else ""),
+            (f"draining {some(self.draining)}" if self.draining else ""),
+            (f"cordoned {some(self.cordoned)}" if self.cordoned else ""),
         )
         return ", ".join(filter(None, told))
 
@@ -132,6 +136,24 @@ class Standing(msgspec.Struct, frozen=True):
 AS_IT_IS: Final = Standing()
 
 
+def pod_of(id_: EndpointId) -> EndpointId:
+    """The pod of an endpoint that is one of several there, `pod:port`; else the endpoint's name."""
+    pod, _, port = id_.rpartition(":")
+    return EndpointId(pod) if pod and port.isdecimal() else id_
+
+
+def standing_of(id_: EndpointId, standings: Mapping[EndpointId, Standing]) -> Standing:
+    """What is said of an endpoint, or else of its pod."""
+    return standings.get(id_) or standings.get(pod_of(id_), AS_IT_IS)
+
+
+def unborne(part: ModelOverlay, ids: Collection[EndpointId]) -> list[EndpointId]:
+    """The names in an overlay that none of these endpoints bears, nor its pod."""
+    named = {*part.weights, *part.draining, *part.cordoned}
+    named.update(*part.owners.values(), *part.add.values())
+    return sorted(named.difference(ids, map(pod_of, ids)))
+
+
 def standings(overlay: RoutingOverlay) -> dict[EndpointId, Standing]:
     """What the overlay says of each endpoint that it names."""
     factors: dict[EndpointId, float] = {}
@@ -165,8 +187,11 @@ class MovedKeys:
         """The keys that have an owner among `routable`; None if no key has."""
         if part is None or not (part.owners or part.add):
             return None
-        by_id = {state.id: state for state in routable}
-        owners, add = _resolved(part.owners, by_id), _resolved(part.add, by_id)
+        by_name: dict[EndpointId, list[EndpointState]] = {}
+        for state in routable:
+            for name in {state.id, pod_of(state.id)}:
+                by_name.setdefault(name, []).append(state)
+        owners, add = _resolved(part.owners, by_name), _resolved(part.add, by_name)
         return cls(owners, add) if owners or add else None
 
     def candidates(
@@ -192,7 +217,8 @@ class MovedKeys:
         return chosen + [state for state in _allowed(add or (), allowed) if state not in chosen]
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
     more = len(names) - MAX_NAMED
     return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
@@ -204,14 +230,19 @@ def _allowed(
 
 
 def _resolved(
-    moved: Mapping[str, Sequence[EndpointId]], by_id: Mapping[EndpointId, EndpointState]
+    moved: Mapping[str, Sequence[EndpointId]], by_name: Mapping[EndpointId, list[EndpointState]]
 ) -> dict[int, list[EndpointState]]:
-    """Names become endpoints; names that nobody bears and keys without any are left out."""
-    found = {
-        int(key, 16): [by_id[id_] for id_ in dict.fromkeys(ids) if id_ in by_id]
-        for key, ids in moved.items()
-    }
-    return {key: states for key, states in found.items() if states}
+    """Names become endpoints; names that nobody bears and keys without any are left out.
+
+    Of several that bear a name, a pod's, the key chooses one.
+    """
+    found: dict[int, list[EndpointState]] = {}
+    for word, ids in moved.items():
+        key = int(word, 16)
+        bearers = [by_name[id_] for id_ in dict.fromkeys(ids) if id_ in by_name]
+        if bearers:
+            found[key] = list(dict.fromkeys(states[key % len(states)] for states in bearers))
+    return found
 
 
 def _both(first: ModelOverlay, second: ModelOverlay) -> ModelOverlay:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from cardan.decision import Reason
-from cardan.endpoint import EndpointId
+from cardan.endpoint import Endpoint, EndpointId
+from cardan.fleet import Fleet
 from cardan.instants import Monotonic
 from cardan.overlay import (
     NO_OVERLAY,
@@ -16,6 +17,7 @@ from cardan.overlay import (
     ModelOverlay,
     RoutingOverlay,
     combined,
+    unborne,
 )
 from cardan.policies import DualMap
 from cardan.scheduler import Scheduler
@@ -36,7 +38,6 @@ from tests.core.policies.build import (
 
 if TYPE_CHECKING:
     from cardan.decision import Decision
-    from cardan.fleet import Fleet
 
 KEY = 0x00000000DEADBEEF
 HEX = f"{KEY:016x}"
@@ -258,13 +259,66 @@ class TestCombining:
         ({"models": {"m": {"owners": {"XYZ": ["a"]}}}}, "owners"),
         ({"models": {"m": {"owners": {HEX: []}}}}, "owners"),
         ({"models": {"m": {"weights": {"a": 0}}}}, "weights"),
-        ({"models": {"m": {"drain": ["a"]}}}, "drain"),
-        ({"models": {"m": {"dormant": {"hold_s": 0}}}}, "hold_s"),
+        ({"models": {"m": {"dormant": {"holdSeconds": 0}}}}, "holdSeconds"),
     ],
 )
 def test_what_is_wrong_is_refused_with_its_path(wrong: object, path: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=path):
         msgspec.convert(wrong, RoutingOverlay)
+
+
+def test_what_a_newer_operator_says_beside_it_is_not_in_the_way() -> None:
+    newer = {"models": {"m": {"cordoned": ["a"], "pinned": ["b"], "dormant": {"until": 7}}}, "x": 1}
+    part = ModelOverlay(cordoned=(EndpointId("a"),), dormant=Dormant())
+    assert msgspec.convert(newer, RoutingOverlay) == RoutingOverlay(models={"m": part})
+
+
+class TestPods:
+    """A pod with several engines is several endpoints, and what is said of it is said of each."""
+
+    @staticmethod
+    def ranks(*names: str) -> Fleet:
+        fleet = Fleet()
+        found = [
+            Endpoint(url=f"http://{name}", name=name, models=(MODEL,))
+            for name in names or ("p0:8000", "p0:8001", "p1:8000", "p1:8001")
+        ]
+        fleet.update(found, NOW)
+        return fleet
+
+    def test_standings_are_those_of_the_pod(self) -> None:
+        fleet = self.ranks()
+        fleet.apply(overlay(draining=["p0"], weights={"p1": 0.5}), NOW)
+        assert routable(fleet) == ["p1:8000", "p1:8001"]
+        assert [str(state.id) for state in pool_of(fleet).draining] == ["p0:8000", "p0:8001"]
+        assert [state.weight for state in pool_of(fleet).routable] == [0.5, 0.5]
+        fleet.apply(overlay(2, cordoned=["p1"]), NOW)
+        assert routable(fleet) == ["p0:8000", "p0:8001"]
+
+    def test_so_are_those_of_engines_that_come_later(self) -> None:
+        fleet = self.ranks("p0:8000")
+        fleet.apply(overlay(draining=["p1"]), NOW)
+        found = [state.endpoint for state in self.ranks().endpoints.values()]
+        fleet.update(found, NOW)
+        assert routable(fleet) == ["p0:8000", "p0:8001"]
+
+    def test_what_is_said_of_one_engine_goes_before_its_pods(self) -> None:
+        fleet = self.ranks()
+        fleet.apply(overlay(weights={"p0": 0.5, "p0:8001": 0.1}), NOW)
+        assert [state.weight for state in pool_of(fleet).routable] == [0.5, 0.1, 1.0, 1.0]
+
+    def test_a_key_of_a_pod_is_one_engines(self) -> None:
+        fleet = self.ranks()
+        fleet.apply(overlay(owners={HEX: ["p1", "p0"]}), NOW)
+        first = candidates(fleet)
+        assert [name.partition(":")[0] for name in first] == ["p1", "p0"]
+        assert candidates(fleet) == first
+        fleet.apply(overlay(2, owners={HEX: ["p1:8001"]}), NOW)
+        assert candidates(fleet)[0] == "p1:8001"
+
+    def test_names_that_nobody_bears_can_be_told(self) -> None:
+        part = part_of({"draining": ["p0", "p9"], "owners": {HEX: ["p1:8000", "p1:9000"]}})
+        assert unborne(part, self.ranks().endpoints.keys()) == ["p1:9000", "p9"]
 
 
 names = st.sampled_from([f"e{number:02}" for number in range(8)])

@@ -13,6 +13,7 @@ import pytest
 
 from e2e import images
 from e2e.chart.conftest import SMALL
+from tools.build_images import TARGETS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +65,7 @@ def read_archive(path: Path) -> tuple[Any, list[int]]:
         return json.load(config), [archive.getmember(name).size for name in manifest["Layers"]]
 
 
-@pytest.mark.parametrize("target", ["router", "engine"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_an_image_is_small_and_nobodys_root(cluster: Cluster, tag: str, target: str) -> None:
     config, layers = read_archive(images.archive(target))
     ours = [step for step in config["history"] if "/opt/cardan" in step.get("created_by", "")]

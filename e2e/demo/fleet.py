@@ -29,7 +29,8 @@ def turn_on_words() -> list[str]:
     return [
         *("upgrade", steps.RELEASE, steps.CHART, "--reset-then-reuse-values"),
         *("--set", "controller.enabled=true,controller.config.tick_s=1"),
-        *("--set", "controller.config.metrics.short_window_s=5", "--wait"),
+        *("--set", "controller.config.metrics.short_window_s=5"),
+        *("--set", "engines.simulated.scaledByOthers=true", "--wait"),
     ]
 
 

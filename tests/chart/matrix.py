@@ -241,6 +241,10 @@ VALUE_SETS: Final[dict[str, Values]] = {
         ]
     },
     "an operator": nested("controller.enabled", True),
+    "a fleet of simulated engines": {
+        "controller": {"enabled": True},
+        "engines": {"simulated": {"enabled": True, "scaledByOthers": True}},
+    },
     "an operator of several namespaces": {
         "controller": {
             "enabled": True,

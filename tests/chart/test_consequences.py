@@ -63,6 +63,12 @@ def test_a_changed_key_of_the_engines_rolls_the_simulated_ones() -> None:
     assert "sk-a" not in str(template("sk-a"))
 
 
+def test_engines_that_others_scale_are_given_no_number() -> None:
+    engine = the(rendered("a fleet of simulated engines"), "Deployment", "engine")
+    assert "replicas" not in engine["spec"]
+    assert the(rendered("a test drive"), "Deployment", "engine")["spec"]["replicas"] == 4
+
+
 def test_the_autoscaler_measures_cores_that_workers_can_use_whatever_is_requested() -> None:
     def target(**config: int) -> object:
         values = {"router": {"autoscaling": {"enabled": True}}, "config": config}

@@ -243,6 +243,7 @@ class SimulatedEngines(Node):
 
     enabled: bool
     replicas: Count
+    scaled_by_others: bool
     kind: Literal["vllm", "sglang"]
     model: str
     served_model_name: str

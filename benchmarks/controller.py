@@ -39,7 +39,9 @@ from e2e.cluster import up
 from e2e.controller.pages import Prometheus, served
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
+
+    from e2e.controller.pages import Answer
 
 NAMESPACES = 10
 MOST_TICK_S = 5.0
@@ -54,6 +56,23 @@ READY = {"phase": "Running", "podIP": "10.0.0.1"}
 def namespace(number: int) -> str:
     """Where a fleet is."""
     return f"bench-{number % NAMESPACES}"
+
+
+class Rendered(Prometheus):
+    """One whose replies are ready: what takes time is the operator."""
+
+    def __init__(self, windows: MetricsConfig) -> None:
+        super().__init__(windows.short_window_s, windows.long_window_s)
+        self._replies: dict[str, bytes] = {}
+
+    def tell(self, answers: Mapping[str, Answer]) -> None:
+        """From now on."""
+        self.answers = dict(answers)
+        self._replies = {name: self.rendered(name) for name in ASKS}
+
+    def reply(self, body: bytes) -> bytes:
+        """To one query."""
+        return self._replies[self.name_of(body)]
 
 
 class Cluster:
@@ -93,11 +112,12 @@ class Cluster:
         for pod in range(pods):
             await self.pod(where, f"m{number}-{pod}", labels)
 
-    async def fleet(self, number: int) -> None:
+    async def fleet(self, number: int, pods: int) -> None:
         """A fleet of it."""
         pool = {
             "name": "main",
             "scaleTargetRef": {"kind": "Deployment", "name": f"m{number}"},
+            "minReplicas": pods,
             "maxReplicas": 100,
         }
         manifest = {
@@ -117,7 +137,7 @@ async def together(work: Iterator[Coroutine[Any, Any, None]]) -> None:
             group.create_task(one)
 
 
-def load(prometheus: Prometheus, fleets: int, pods: int, factor: float, beat: int) -> None:
+def load(prometheus: Rendered, fleets: int, pods: int, factor: float, beat: int) -> None:
     """What the gateways counted: every fleet is about as busy as its replicas can be."""
     answers: dict[str, dict[tuple[str, ...], float]] = {name: {} for name in ASKS}
     for number in range(NAMESPACES):
@@ -138,7 +158,7 @@ def load(prometheus: Prometheus, fleets: int, pods: int, factor: float, beat: in
             answers["key_hit_tokens"][hot] = 500.0
             answers["key_owner"][*hot, f"m{number}-{rank}"] = 1.0
         _engines(answers, number, pods, sway)
-    prometheus.answers = answers  # type: ignore[assignment]  # mappings of their own
+    prometheus.tell(answers)
 
 
 def _engines(
@@ -256,7 +276,7 @@ class Report:
 
 async def measure(
     cluster: Cluster,
-    prometheus: Prometheus,
+    prometheus: Rendered,
     start: Callable[[], Operator],
     options: Any,  # noqa: ANN401 - argparse's
 ) -> Report:
@@ -273,7 +293,7 @@ async def measure(
         report.tell("memory with all pods", operator.rss_mib(), "MiB")
         report.tell("CPU of a tick without a fleet", idle_s, "s")
         cpu_s = operator.cpu_s()
-        await together(cluster.fleet(number) for number in range(options.fleets))
+        await together(cluster.fleet(number, options.pods) for number in range(options.fleets))
         statuses = 'cardan_controller_writes_total{result="ok",what="status"}'
         await operator.until(lambda: operator.series(statuses) >= options.fleets)
         report.tell("CPU of all fleets' arrival", operator.cpu_s() - cpu_s, "s")
@@ -296,7 +316,7 @@ async def measure(
 
 
 @contextlib.contextmanager
-def swaying(prometheus: Prometheus, fleets: int, pods: int) -> Iterator[None]:
+def swaying(prometheus: Rendered, fleets: int, pods: int) -> Iterator[None]:
     """Demand sways while the scope lasts."""
 
     async def sway() -> None:
@@ -315,8 +335,7 @@ def swaying(prometheus: Prometheus, fleets: int, pods: int) -> Iterator[None]:
 
 async def run(options: argparse.Namespace) -> Report:
     """Cluster, Prometheus, operator."""
-    windows = MetricsConfig()
-    prometheus = Prometheus(windows.short_window_s, windows.long_window_s)
+    prometheus = Rendered(MetricsConfig())
     with up.api("bench-controller") as api, served(prometheus.reply) as port:
         api.kubectl("apply", "--server-side", "-f", "-", input=text())
         names = ("crd/inferencefleets.cardan.dev", "crd/routingoverlays.cardan.dev")

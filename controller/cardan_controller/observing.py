@@ -68,18 +68,21 @@ class _Reader:
 
     def read(self, name: str, *labels: str, zero: bool = False) -> Datum:
         """One number; `zero`: a series that healthy gateways do not have counts nothing."""
-        failed = self._answers.by_name[name].failed or self._failed
-        if failed:
-            return Datum(freshness=Freshness.FAILED, why=f"{name}: {failed}")
+        answer = self._answers.by_name[name]
+        if answer.failed or self._failed:
+            why = f"{name}: {answer.failed or self._failed}"
+            return Datum(freshness=Freshness.FAILED, why=why)
         if self._absent:
             why = f"no gateway in namespace {self._subject.namespace!r} is known to the metrics"
             return Datum(freshness=Freshness.MISSING, why=why)
         series = (self._subject.namespace, *labels)
-        if series in self._answers.by_name[name].none:
-            return Datum(freshness=Freshness.MISSING, why=f"{name}: its value is no number")
-        value = self._answers.value(name, series)
-        if value is None and not (zero and not self._stale):
-            return Datum(freshness=Freshness.MISSING, why=self._stale or f"{name}: no such series")
+        value = answer.values.get(series)
+        if value is None:
+            if series in answer.none:
+                return Datum(freshness=Freshness.MISSING, why=f"{name}: its value is no number")
+            if self._stale or not zero:
+                why = self._stale or f"{name}: no such series"
+                return Datum(freshness=Freshness.MISSING, why=why)
         freshness = Freshness.STALE if self._stale else Freshness.FRESH
         return Datum(value or 0.0, self.at, freshness, self._stale)
 
@@ -118,29 +121,35 @@ def loads_of(answers: Answers, subject: Subject, stale_after_s: float) -> tuple[
     return tuple(_load(reader, member, stale_after_s) for member in subject.members)
 
 
-def keys_of(answers: Answers, subject: Subject) -> tuple[KeyMass, ...]:
-    """The routing keys that carry much of a fleet's traffic, the heaviest first."""
-    owners: dict[str, list[EndpointId]] = {}
-    members = {member.id for member in subject.members}
-    group = (subject.namespace, subject.model)
-    for (*of, key, endpoint), value in answers.by_name["key_owner"].values.items():
-        if tuple(of) == group and value and endpoint in members:
-            owners.setdefault(key, []).append(endpoint)  # type: ignore[arg-type]  # is a member
-    shares = {
-        labels[-1]: value
-        for labels, value in answers.by_name["key_share"].values.items()
-        if labels[:-1] == group
-    }
-    return tuple(
-        KeyMass(
-            key=key,
-            share=min(1.0, share),
-            blocks=round(answers.value("key_blocks", (*group, key)) or 1),
-            hit_tokens=answers.value("key_hit_tokens", (*group, key)) or 0.0,
-            endpoints=tuple(sorted(owners.get(key, ()))),
+class HotKeys:
+    """The routing keys that carry much of the traffic, by whose they are: looked through once."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+        self._shares: dict[Labels, dict[str, float]] = {}
+        self._owners: dict[Labels, dict[str, list[str]]] = {}
+        for (*of, key), share in answers.by_name["key_share"].values.items():
+            self._shares.setdefault(tuple(of), {})[key] = share
+        for (*of, key, endpoint), value in answers.by_name["key_owner"].values.items():
+            if value:
+                owners = self._owners.setdefault(tuple(of), {})
+                owners.setdefault(key, []).append(endpoint)
+
+    def of(self, subject: Subject) -> tuple[KeyMass, ...]:
+        """A fleet's, the heaviest first."""
+        group = (subject.namespace, subject.model)
+        shares, owners = self._shares.get(group, {}), self._owners.get(group, {})
+        members = {member.id for member in subject.members} if shares else set()
+        return tuple(
+            KeyMass(
+                key=key,
+                share=min(1.0, share),
+                blocks=round(self._answers.value("key_blocks", (*group, key)) or 1),
+                hit_tokens=self._answers.value("key_hit_tokens", (*group, key)) or 0.0,
+                endpoints=tuple(sorted(members.intersection(owners.get(key, ())))),
+            )
+            for key, share in sorted(shares.items(), key=lambda item: (-item[1], item[0]))
         )
-        for key, share in sorted(shares.items(), key=lambda item: (-item[1], item[0]))
-    )
 
 
 def _load(reader: _Reader, member: Member, stale_after_s: float) -> EndpointLoad:

@@ -33,7 +33,7 @@ class Telemetry:
         self.leading = Gauge("cardan_controller_leading", "1 while this replica acts.", registry=r)
         self.ticks = Counter(
             "cardan_controller_ticks",
-            "Ticks, by result: `ok` and `failed`, and `some` for those over few fleets that pressed.",
+            "Ticks by result: `ok`, `failed`; `some`: over those fleets only that could not wait.",
             ("result",),
             registry=r,
         )

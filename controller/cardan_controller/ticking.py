@@ -22,7 +22,7 @@ from cardan.scaling.observation import Observation
 from cardan_controller import gathering
 from cardan_controller.carrying import Carrier, Decided, Result, home_of
 from cardan_controller.known import Known
-from cardan_controller.observing import demand_of, keys_of, loads_of
+from cardan_controller.observing import HotKeys, demand_of, loads_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
@@ -59,6 +59,15 @@ class Claim(NamedTuple):
     decision: ScalingDecision
 
 
+class Seen(NamedTuple):
+    """What a tick looks at, the same for every fleet."""
+
+    cluster: Cluster
+    answers: Answers
+    hot: HotKeys
+    now: WallTime
+
+
 class Ticker:
     """Ticks over the fleets of one leader. `decisions` are the last ones, by fleet."""
 
@@ -93,6 +102,7 @@ class Ticker:
         """One tick, over all fleets or over these; returns those to look at again soon."""
         self._forget_departed()
         self._telemetry.fleets.set(len(self._fleets))
+        seen = Seen(cluster, answers, HotKeys(answers), now)
         room = self._room if only is None else self._room_of_some
         again: set[Key] = set()
         decided: list[Decided] = []
@@ -103,7 +113,7 @@ class Ticker:
                     again.add(key)
                     continue
                 await known.busy.acquire()  # nobody has it: this does not wait
-                one = self._guarded(key, fleet, known, cluster, answers, now)
+                one = self._guarded(key, fleet, known, seen)
                 if one is not None:
                     decided.append(one)
                 elif fleet.problem:
@@ -139,15 +149,13 @@ class Ticker:
         key: Key,
         fleet: Fleet,
         known: Known,
-        cluster: Cluster,
-        answers: Answers,
-        now: WallTime,
+        seen: Seen,
     ) -> Decided | None:
         """What is decided; None for a fleet that cannot be decided for."""
         if fleet.spec is None:
             return None
         try:
-            return self._decided(key, fleet, fleet.spec, known, cluster, answers, now)
+            return self._decided(key, fleet, fleet.spec, known, seen)
         except Exception as error:  # noqa: BLE001 - the boundary of one fleet
             self._failed(key, error)
             return None
@@ -158,10 +166,9 @@ class Ticker:
         fleet: Fleet,
         spec: FleetSpec,
         known: Known,
-        cluster: Cluster,
-        answers: Answers,
-        now: WallTime,
+        seen: Seen,
     ) -> Decided:
+        cluster, answers, now = seen.cluster, seen.answers, seen.now
         home = home_of(fleet)
         drains = {victim.pod for victim in known.memory.drains.victims}
         part = gathering.gather(cluster, home, spec, drains, now)
@@ -172,7 +179,7 @@ class Ticker:
             demand=demand_of(answers, part.subject, stale_after_s),
             pools=_with_hands(part, known.manual),
             endpoints=loads_of(answers, part.subject, stale_after_s),
-            keys=keys_of(answers, part.subject),
+            keys=seen.hot.of(part.subject),
             wake_requested_at=self._wakes.requested_at(home.gateways, spec.model, now),
         )
         held = _held(fleet, spec, part, known)

@@ -74,8 +74,14 @@ class Prometheus:
 
     def reply(self, body: bytes) -> bytes:
         """To one query."""
-        asked = parse_qs(body.decode())
-        name = self._names[asked["query"][0]]
+        return self.rendered(self.name_of(body))
+
+    def name_of(self, body: bytes) -> str:
+        """Of the ask that a query is."""
+        return self._names[parse_qs(body.decode())["query"][0]]
+
+    def rendered(self, name: str) -> bytes:
+        """The answer to an ask."""
         labels = ("namespace", *ASKS[name].by)
         result = [
             {"metric": dict(zip(labels, key, strict=True)), "value": [time.time(), str(value)]}

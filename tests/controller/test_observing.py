@@ -10,7 +10,7 @@ from cardan.instants import WallTime
 from cardan.scaling.observation import Freshness
 from cardan_controller.metrics.answers import Answer, Answers
 from cardan_controller.metrics.asks import ASKS
-from cardan_controller.observing import Member, Subject, demand_of, keys_of, loads_of
+from cardan_controller.observing import HotKeys, Member, Subject, demand_of, loads_of
 
 NOW = WallTime(1_800_000_000.0)
 STALE_AFTER_S = 45.0
@@ -143,7 +143,7 @@ def test_keys_come_with_the_fleets_own_endpoints_the_heaviest_first() -> None:
         key_blocks={"m,bb": 3.0},
         key_owner={"m,bb,e-1": 1.0, "m,bb,e-0": 1.0, "m,bb,stranger": 1.0, "m,aa,e-0": 0.0},
     )
-    heavy, light = keys_of(told, FLEET)
+    heavy, light = HotKeys(told).of(FLEET)
     assert (heavy.key, heavy.share, heavy.blocks, heavy.hit_tokens) == ("bb", 0.5, 3, 1500.0)
     assert heavy.endpoints == (E0, E1)
     assert (light.key, light.endpoints) == ("aa", ())

@@ -177,9 +177,10 @@ class App:
         self.overlays = Overlays(
             config.discovery.kubernetes, self.fleet, monotonic, self._rng, self.gateway.wake
         )
+        self._operators = Fetcher()
         self.wakes = Wakes(
             self.scheduler,
-            Fetcher(),
+            self._operators,
             lambda: self.overlays.namespace,
             monotonic,
             self.count(metrics.WAKES),
@@ -255,6 +256,7 @@ class App:
             self._sharing.publish()
         await self.supervisor.close()
         self.fetcher.close()
+        self._operators.close()
         self.recorder.settle()
         self.access_log.close()
 
@@ -283,6 +285,7 @@ class App:
         while True:
             self.fleet.tick(monotonic())
             self.herald.look(monotonic())
+            self.overlays.look(monotonic())
             self.busy.look(monotonic())
             await beat(TICK_S)
 

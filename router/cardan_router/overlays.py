@@ -3,22 +3,24 @@
 One task for each process, beside discovery and apart from it: that no operator is there, or that
 its objects may not be read, must not touch who is found. All objects are combined in the order of
 their names, so that every gateway comes to the same overlay. While the API cannot be reached the
-last one stays, and a gateway that starts waits with its readiness until it knows, one way or the
-other, what the operator says.
+last one stays, as does what an object said before it could not be read; and a gateway that starts
+waits with its readiness until it knows, one way or the other, what the operator says.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from typing import TYPE_CHECKING
 
 from cardan.instants import Monotonic
-from cardan.overlay import NO_OVERLAY, combined
+from cardan.overlay import NO_OVERLAY, combined, some, unborne
 from cardan_kube.api import KubernetesApi, own_namespace
 from cardan_kube.watcher import Watcher
 
 from cardan_router.about import VERSION
+from cardan_router.anew import run_anew
 from cardan_router.discovery.kubernetes.overlays import (
     OverlayLink,
     OverlayMeter,
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
     from cardan_router.discovery_config import KubernetesConfig
 
 news = logging.getLogger(NEWS)
+
+# Discovery and the operator see the same cluster, each in its time: who is named is gone here a
+# second before it is gone there, or is seen when its image is pulled.
+UNBORNE_S = 30.0
 
 
 class Overlays:
@@ -59,28 +65,22 @@ class Overlays:
         self._on_change = on_change
         self._changed = asyncio.Event()
         self._watcher: Watcher[RoutingOverlay] | None = None
+        self._known: dict[str, RoutingOverlay] = {}
+        self._is_new = True  # nothing has been heard under this configuration
+        self._unborne: frozenset[str] = frozenset()
+        self._said: frozenset[str] = frozenset()
+        self._look_at = 0.0
         self.namespace = ""
 
     async def run(self) -> None:
         """Watch, for ever; a new configuration begins anew."""
-        while True:
-            self._changed.clear()
-            watching = asyncio.ensure_future(self._watch())
-            changed = asyncio.ensure_future(self._changed.wait())
-            try:
-                await asyncio.wait((watching, changed), return_when=asyncio.FIRST_COMPLETED)
-                if watching.done():
-                    watching.result()
-            finally:
-                for task in (watching, changed):
-                    task.cancel()
-                await asyncio.gather(watching, changed, return_exceptions=True)
+        await run_anew(self._watch, self._changed)
 
     def reconfigure(self, config: KubernetesConfig | None) -> None:
-        """Take another configuration; the overlay stays until its first list has come."""
+        """Take another configuration; the overlay stays until its first answer has come."""
         config = _followed(config)
         if config != self._config:
-            self._config = config
+            self._config, self._known, self._is_new = config, {}, True
             self._changed.set()
             if config is None:
                 self._apply(NO_OVERLAY)
@@ -98,13 +98,31 @@ class Overlays:
         overlay = self._fleet.overlay
         return float(overlay.generation) if overlay.models else None
 
+    def look(self, now: float) -> None:
+        """Now and then: say which names of the overlay nobody has borne for a while."""
+        if now < self._look_at:
+            return
+        self._look_at = now + UNBORNE_S
+        fleet, before = self._fleet, self._unborne
+        served = fleet.overlay.models.keys() & set(fleet.models())
+        names = (unborne(fleet.overlay.models[model], fleet.endpoints) for model in served)
+        self._unborne = frozenset(itertools.chain.from_iterable(names))
+        fresh = (self._unborne & before) - self._said
+        self._said = (self._said & self._unborne) | fresh
+        if fresh:
+            news.warning("routing overlay: no endpoint is called %s", some(sorted(fresh)))
+
     async def _watch(self) -> None:
         config = self._config
         if config is None:
             await asyncio.Event().wait()
             return
         namespace = self.namespace = own_namespace(config.kubeconfig)
-        link = OverlayLink(f"RoutingOverlays in {namespace}", OverlayMeter(news, self._clock))
+        link = OverlayLink(
+            f"RoutingOverlays in {namespace}",
+            OverlayMeter(news, self._clock),
+            lambda: self._none_there(config),
+        )
         watcher = self._watcher = Watcher(
             KubernetesApi(config.kubeconfig, f"cardan/{VERSION}"),
             overlays_resource(namespace),
@@ -118,10 +136,26 @@ class Overlays:
             self._watcher = None
 
     def _take(self, watcher: Watcher[RoutingOverlay], config: KubernetesConfig) -> None:
-        """What is known has changed. A watcher outlives its configuration by some turns."""
-        if config is self._config:
-            known = sorted(watcher.reflector.objects.items())
-            self._apply(combined(overlay for _, overlay in known if overlay is not None))
+        """What is known has changed. A watcher outlives its configuration by some turns.
+
+        Of an object that cannot be read the last word that could be counts.
+        """
+        if config is not self._config:
+            return
+        self._is_new = False
+        last, self._known = self._known, {}
+        for key, overlay in sorted(watcher.reflector.objects.items()):
+            spoilt = overlay is None and key in watcher.reflector.complaints
+            good = last.get(key) if spoilt else overlay
+            if good is not None:
+                self._known[key] = good
+        self._apply(combined(self._known.values()))
+
+    def _none_there(self, config: KubernetesConfig) -> None:
+        """The API has none to read, and never had under this configuration."""
+        if config is self._config and self._is_new:
+            self._is_new = False
+            self._apply(NO_OVERLAY)
 
     def _apply(self, overlay: RoutingOverlay) -> None:
         before = self._fleet.overlay

@@ -14,11 +14,12 @@ import pytest
 from cardan.endpoint import Endpoint, EndpointId
 from cardan.fleet import Fleet
 from cardan.instants import Monotonic
+from cardan.overlay import ModelOverlay, RoutingOverlay
 from cardan_router.clock import monotonic
 from cardan_router.discovery.kubernetes import overlays as kind
 from cardan_router.discovery_config import PodsConfig
 from cardan_router.logs import NEWS
-from cardan_router.overlays import Overlays
+from cardan_router.overlays import UNBORNE_S, Overlays
 
 from tests.fakes.kube import Answer
 from tests.fakes.waiting import settle, until
@@ -135,14 +136,31 @@ async def test_the_last_one_stays_while_the_api_cannot_be_reached(bench: Bench) 
     await bench.says("m: draining b")
 
 
+async def test_an_object_that_cannot_be_read_any_more_counts_as_it_was(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.put(overlay("f", {"m": {"draining": ["a"]}}), overlay("g", {"m": {"cordoned": ["b"]}}))
+    bench.run()
+    await bench.says("m: draining a, cordoned b")
+    state = bench.put(overlay("f", {"m": {"draining": 7}}, 2), overlay("g", {}, 2))
+    await bench.says("m: draining a")
+    assert "it is not used" in caplog.text
+    bench.put(overlay("f", {"m": {"draining": ["b"], "pinned": ["a"]}}, 3))
+    await bench.says("m: draining b")
+    bench.put(overlay("f", {"m": {"draining": 7}}, 4))
+    state.delete("f")
+    bench.kube.flush()
+    await bench.says("")
+
+
 async def test_an_object_that_is_wrong_is_said_and_spoils_no_other(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, NEWS)
-    bench.put(overlay("good", {"m": {"draining": ["a"]}}), overlay("bad", {"m": {"owner": {}}}))
+    bench.put(overlay("good", {"m": {"draining": ["a"]}}), overlay("bad", {"m": {"owners": 1}}))
     bench.run()
     await bench.says("m: draining a")
-    assert "unknown field `owner`" in caplog.text
+    assert "Expected `object`, got `int`" in caplog.text
     assert "routing overlay: m: draining a" in caplog.text
 
 
@@ -163,6 +181,10 @@ async def test_where_there_are_none_to_read_it_is_said_once_and_asked_again(
     await bench.says("m: draining a")
     told = [record for record in caplog.records if "none are followed" in record.message]
     assert [record.levelname for record in told] == ["INFO"]
+    assert "they are followed from now on" in caplog.text
+    watcher = bench.overlays._watcher
+    assert watcher is not None
+    assert (watcher.link.fault, watcher.link.connected) == ("", True)
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
 
@@ -193,3 +215,34 @@ async def test_a_reload_may_turn_it_off_and_on(bench: Bench) -> None:
     await bench.says("m: draining a")
     bench.overlays.reconfigure(None)
     assert bench.words() == ""
+
+
+async def test_what_another_cluster_said_is_void_in_one_that_says_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kind, "ABSENT_S", 0.02)
+    bench.put(overlay("f", {"m": {"draining": ["a"]}}))
+    bench.run()
+    await bench.says("m: draining a")
+    bench.kube.say(Answer(503, "later"), *(Answer(404, "no such kind") for _ in range(100)))
+    bench.overlays.reconfigure(PodsConfig(selector="x=y", kubeconfig=bench.config.kubeconfig))
+    await settle()
+    assert bench.words() == "m: draining a", "a server that only fails says nothing"
+    await bench.says("")
+
+
+def test_names_that_nobody_bears_for_a_while_are_told_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, NEWS)
+    part = ModelOverlay(draining=(EndpointId("a"), EndpointId("old-7")))
+    other = ModelOverlay(draining=(EndpointId("theirs"),))
+    bench.fleet.apply(RoutingOverlay(models={"m": part, "elsewhere": other}), Monotonic(0.0))
+    bench.overlays.look(0.0)
+    bench.overlays.look(UNBORNE_S / 2)
+    assert not caplog.records
+    for n in range(1, 4):
+        bench.overlays.look(n * UNBORNE_S)
+    assert [record.message for record in caplog.records] == [
+        "routing overlay: no endpoint is called old-7"
+    ]

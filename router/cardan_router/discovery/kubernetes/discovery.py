@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from cardan_kube.api import KubernetesApi, own_namespace
 
 from cardan_router.about import VERSION
+from cardan_router.anew import run_anew
 from cardan_router.clock import monotonic
 from cardan_router.discovery.kubernetes.meter import Meter
 from cardan_router.discovery.kubernetes.missing import Missing
@@ -69,18 +70,7 @@ class KubernetesDiscovery:
 
     async def run(self) -> None:
         """Watch, for ever; a new configuration makes a new source."""
-        while True:
-            self._changed.clear()
-            watching = asyncio.ensure_future(self._watch())
-            changed = asyncio.ensure_future(self._changed.wait())
-            try:
-                await asyncio.wait((watching, changed), return_when=asyncio.FIRST_COMPLETED)
-                if watching.done():
-                    watching.result()
-            finally:
-                for task in (watching, changed):
-                    task.cancel()
-                await asyncio.gather(watching, changed, return_exceptions=True)
+        await run_anew(self._watch, self._changed)
 
     def reconfigure(self, config: KubernetesConfig | None) -> None:
         """Take another configuration; who is known stays until its first list has come."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
 
+    from cardan_kube.link import Meter
+
 # Who installs an operator sees its first overlay followed within this; a list that is refused costs
 # the API server nothing worth counting at that pace.
 ABSENT_S: Final = 15.0
@@ -71,9 +73,19 @@ class OverlayMeter:
 
 
 class OverlayLink(Link):
-    """A connection that may find nothing to read; `absent` says that it has not, ever."""
+    """A connection that may find nothing to read; `on_absent` is told when it never has."""
 
-    absent = False
+    def __init__(self, what: str, meter: Meter, on_absent: Callable[[], None]) -> None:
+        super().__init__(what, meter)
+        self.absent = False
+        self._on_absent = on_absent
+
+    def heard(self, *, watching: bool) -> None:
+        """See `Link`; whoever installed an operator is told that it is followed."""
+        super().heard(watching=watching)
+        if self.absent:
+            self.absent, self.fault = False, ""
+            self.meter.news.info("%s: they are followed from now on", self.what)
 
     def lost(self, fault: Fault, trouble: str, *, watching: bool) -> None:
         """See `Link`; that there never was anything is said once, as a matter of course."""
@@ -85,3 +97,4 @@ class OverlayLink(Link):
         if not self.absent:
             self.absent = True
             self.meter.news.info("%s: none are followed (%s)", self.what, trouble)
+            self._on_absent()

@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tools.dashboards import grafana
 from tools.dashboards.fleet import FLEET_DASHBOARD
+from tools.dashboards.operator import OPERATOR_DASHBOARD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+DASHBOARDS: Final = {"fleet": FLEET_DASHBOARD, "operator": OPERATOR_DASHBOARD}
 CELL_WIDTH_PX, CELL_HEIGHT_PX = 60, 34  # Grafana's grid at a window of 1,440
 GAP_PX, TITLE_PX = 8, 24
 POINTS: Final = 120
@@ -60,11 +62,12 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("fleet.html"), metavar="FILE")
     parser.add_argument("--minutes", type=float, default=15.0, help="how far to look back")
     parser.add_argument("--rate", default="1m", help="what $__rate_interval stands for")
+    parser.add_argument("--dashboard", choices=DASHBOARDS, default="fleet")
     flags = parser.parse_args()
     end_s = time.time()
     ask = asker(flags.prometheus, end_s - 60 * flags.minutes, end_s)
     try:
-        drawn = page(grafana.document(FLEET_DASHBOARD), ask, flags.rate)
+        drawn = page(grafana.document(DASHBOARDS[flags.dashboard]), ask, flags.rate)
     except NoAnswerError as error:
         sys.stderr.write(f"preview: no Prometheus answers at {flags.prometheus}: {error}\n")
         return 1

@@ -21,9 +21,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 
 
-class _Part(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename=in_yaml
-):
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename=in_yaml):
     """Base of every part: strict, frozen."""
 
 

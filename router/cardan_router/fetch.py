@@ -33,8 +33,10 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_IDLE_S = 4.0
 # One call in ten or so dials and shows that somebody still accepts.
 MAX_AGE_S = 10.0
-# Fleets that are larger than this are visited at intervals that no engine keeps a connection for.
-MAX_KEPT = 256
+# Probes and scrapes make 200 visits a second at most (`max_per_s`), so of a fleet of more than 800
+# nobody is visited again within `MAX_IDLE_S`, and a kept connection would have been for nothing.
+MAX_KEPT = 1024
+FIRST_FINAL = 200
 TEMPORARY_REDIRECT = 307
 
 
@@ -88,7 +90,7 @@ class Fetcher:
         origin, path = _split(url)
         answer, location = await self._call(origin, f"POST {path}", body, timeout_s)
         if answer.status == TEMPORARY_REDIRECT and location:
-            origin, path = _split(urllib.parse.urljoin(url, location))
+            origin, path = _split(location, url)
             answer, _ = await self._call(origin, f"POST {path}", body, timeout_s)
         return answer
 
@@ -96,13 +98,9 @@ class Fetcher:
         self, origin: str, what: str, body: bytes, timeout_s: float
     ) -> tuple[Answer, str]:
         """The answer, and where it sends on to."""
-        url = urllib.parse.urlsplit(origin)
-        sized = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n" if body else ""
-        request = (
-            f"{what} HTTP/1.1\r\nhost: {url.netloc}\r\nuser-agent: cardan\r\n"
-            f"accept: */*\r\n{sized}{self._headers}\r\n"
-        ).encode("latin-1") + body
         try:
+            url = urllib.parse.urlsplit(origin)
+            request = self._request(url.netloc, what, body)
             async with asyncio.timeout(timeout_s):
                 kept = self._take(origin)
                 if kept is not None:
@@ -116,6 +114,16 @@ class Fetcher:
             raise FetchError(FetchFault.TIMEOUT, f"no answer within {timeout_s} s") from None
         except OSError as error:
             raise FetchError(FetchFault.UNREACHABLE, error.strerror or str(error)) from error
+        except ValueError as error:  # a port or a name that cannot be any, other than Latin letters
+            raise FetchError(FetchFault.UNREACHABLE, f"{origin!r}: {error}") from error
+
+    def _request(self, host: str, what: str, body: bytes) -> bytes:
+        sized = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n" if body else ""
+        head = (
+            f"{what} HTTP/1.1\r\nhost: {host}\r\nuser-agent: cardan\r\n"
+            f"accept: */*\r\n{sized}{self._headers}\r\n"
+        )
+        return head.encode("latin-1") + body
 
     def forget(self, origin: str) -> None:
         """The engine there has left: keep no connection to it."""
@@ -149,15 +157,17 @@ class Fetcher:
     def _keep(self, origin: str, line: _Line) -> None:
         now = asyncio.get_running_loop().time()
         line.idle_since = now
-        if self._closed or origin in self._kept or not line.is_good(now):
-            line.close()
-            return
-        self._kept[origin] = line
-        while True:  # whoever is asked seldom is not kept for nothing
+        while self._kept:  # whoever is asked seldom is not kept for nothing
             oldest, kept = next(iter(self._kept.items()))
-            if len(self._kept) <= MAX_KEPT and kept.is_good(now):
-                return
+            if kept.is_good(now):
+                break
             self.forget(oldest)
+        # One that is kept already is as good; making room for this would only dial elsewhere.
+        full = len(self._kept) >= MAX_KEPT or origin in self._kept
+        if full or self._closed or not line.is_good(now):
+            line.close()
+        else:
+            self._kept[origin] = line
 
     async def _dial(self, url: urllib.parse.SplitResult) -> _Line:
         _, line = await asyncio.get_running_loop().create_connection(
@@ -173,12 +183,15 @@ class Fetcher:
         return self._tls
 
 
-def _split(url: str) -> tuple[str, str]:
-    """Origin and path; `FetchError` if nobody can be asked there."""
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise FetchError(FetchFault.UNREACHABLE, f"{url!r} is not http://HOST:PORT/PATH")
-    return f"{parts.scheme}://{parts.netloc}", parts.path or "/"
+def _split(url: str, base: str = "") -> tuple[str, str]:
+    """Origin and path, as seen from `base`; `FetchError` if nobody can be asked there."""
+    try:
+        parts = urllib.parse.urlsplit(urllib.parse.urljoin(base, url))
+        if parts.scheme in ("http", "https") and parts.hostname:
+            return f"{parts.scheme}://{parts.netloc}", parts.path or "/"
+    except ValueError:  # brackets without an IPv6 address between them
+        pass
+    raise FetchError(FetchFault.UNREACHABLE, f"{url!r} is not http://HOST:PORT/PATH")
 
 
 def _port(scheme: str) -> int:
@@ -288,10 +301,15 @@ class _Line(asyncio.Protocol):
         self._body.append(data)
 
     def on_message_complete(self) -> None:
-        """llhttp: the whole answer is there."""
-        if self._answer is not None and not self._answer.done():
-            self._keeps = self._sized and self._parser.should_keep_alive()
-            self._answer.set_result(Answer(self._parser.get_status_code(), b"".join(self._body)))
+        """llhttp: the whole answer is there, unless it is one that only announces another (1xx)."""
+        if self._answer is None or self._answer.done():
+            return
+        status = self._parser.get_status_code()
+        if status < FIRST_FINAL:
+            self.location, self._sized, self._head_seen = "", False, False
+            return
+        self._keeps = self._sized and self._parser.should_keep_alive()
+        self._answer.set_result(Answer(status, b"".join(self._body)))
 
     def _fail(self, message: str) -> None:
         if self._answer is not None and not self._answer.done():

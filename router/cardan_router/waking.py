@@ -94,6 +94,9 @@ class Wakes:
     async def _tell(self, model: str, url: str, push: _Push) -> None:
         try:
             trouble = await self._post(model, url)
+        except Exception:  # the boundary of a push: the others' go on
+            log.exception("%s: the push for %s failed", url, model)
+            trouble = "the gateway failed"
         finally:
             push.in_the_air = False
         now = self._clock()

@@ -38,6 +38,11 @@ async def test_headers_are_sent_with_every_request() -> None:
         ),
         (b"HTTP/1.1 200 OK\r\n\r\nto the end", b"to the end"),
         (b"HTTP/1.0 200 OK\r\n\r\n", b""),
+        (
+            b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+            b"ok",
+        ),
     ],
 )
 async def test_every_framing_is_understood(raw: bytes, body: bytes) -> None:
@@ -75,3 +80,27 @@ async def test_silence_is_a_timeout_and_the_connection_is_closed() -> None:
 
 async def test_a_name_that_does_not_resolve_is_unreachable() -> None:
     assert await fault_of("http://no-such-host.invalid:1") is FetchFault.UNREACHABLE
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://a..b:80", "http://" + "a" * 64 + ".example", "http://h:99999", "http://\u0142:1"],
+)
+async def test_an_address_that_cannot_be_any_is_unreachable(url: str) -> None:
+    assert await fault_of(url) is FetchFault.UNREACHABLE
+
+
+async def test_so_is_one_that_an_answer_sends_on_to() -> None:
+    async with stub() as engine:
+        engine.raw = (
+            b"HTTP/1.1 307 T\r\nlocation: http://[::1\r\n"
+            b"connection: close\r\ncontent-length: 0\r\n\r\n"
+        )
+        with pytest.raises(FetchError, match="is not http://HOST:PORT/PATH"):
+            await Fetcher().post(f"{engine.url}/x", b"{}", DEADLINE_S)
+
+
+async def test_what_only_announces_an_answer_is_none() -> None:
+    async with stub() as engine:
+        engine.raw = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+        assert await fault_of(engine.url) is FetchFault.BROKEN

@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
+from cardan_router import fetch
 from cardan_router.fetch import Fetcher, FetchError, FetchFault
 
 from tests.fakes.waiting import until
@@ -120,3 +121,27 @@ async def test_whoever_leaves_keeps_no_connection() -> None:
         fetcher.forget(engine.url)
         await until(lambda: engine.writers[0].is_closing(), "the end")
         assert not fetcher._kept
+
+
+async def test_who_is_kept_stays_when_there_is_no_room_for_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A fleet of a few more than there is room for would else dial for every call."""
+    monkeypatch.setattr(fetch, "MAX_KEPT", 1)
+    async with keeper() as (first, fetcher, _), keeper() as (second, _, _):
+        for _call in range(3):
+            await fetcher.get(first.url, "/", 1.0)
+            await fetcher.get(second.url, "/", 1.0)
+        assert (first.accepted, second.accepted) == (1, 3)
+        first.writers[0].transport.abort()
+        await until(lambda: not is_kept(fetcher, first), "it to be seen")
+        for _call in range(2):
+            await fetcher.get(second.url, "/", 1.0)
+        assert second.accepted == 4, "who has died leaves its room"
+        fetcher.close()
+
+
+def is_kept(fetcher: Fetcher, engine: Keeper) -> bool:
+    """Is a connection kept that may be used?"""
+    line = fetcher._kept.get(engine.url)
+    return line is not None and line.is_good(asyncio.get_running_loop().time())

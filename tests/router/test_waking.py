@@ -19,7 +19,7 @@ from cardan.prompt import EMPTY
 from cardan.request import Api, RequestView
 from cardan.scheduler import Scheduler
 from cardan_router import waking
-from cardan_router.fetch import Fetcher
+from cardan_router.fetch import Answer, Fetcher
 from cardan_router.waking import Wakes
 
 from tests.fakes.operator import Replica, replicas
@@ -193,6 +193,49 @@ async def test_one_that_does_not_answer_is_given_up_and_asked_once_at_a_time(
     bench.sleep(operator.url, "m")
     await bench.later(1.0)
     await until(lambda: operator.note("ns", "m"), "the next one to get through")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "http://a..b:80",
+        "http://x/\u0142",
+        "http://[::1",
+        "http://h:99999",
+        "http://" + "a" * 64 + ".x",
+    ],
+)
+async def test_an_address_that_is_none_keeps_nobody_else_from_being_told(
+    bench: Bench, operator: Replica, bad: str
+) -> None:
+    awry = ModelOverlay(dormant=Dormant(wake_url=bad))
+    well = ModelOverlay(dormant=Dormant(wake_url=operator.url))
+    bench.fleet.apply(RoutingOverlay(models={"awry": awry, "well": well}), T0)
+    bench.ask("awry")
+    bench.ask("well")
+    await until(lambda: sorted(bench.told) == ["failed", "ok"], f"both, not {bench.told}")
+    assert operator.note("ns", "well")
+    await bench.later(waking.FIRST_RETRY_S / 2)
+    assert len(bench.told) == 2, "it is not tried without pause"
+
+
+async def test_a_bug_that_one_push_meets_is_its_own(
+    bench: Bench, operator: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post = bench.fetcher.post
+
+    async def buggy(url: str, body: bytes, timeout_s: float) -> Answer:
+        if b"awry" in body:
+            raise RuntimeError("a bug")
+        return await post(url, body, timeout_s)
+
+    monkeypatch.setattr(bench.fetcher, "post", buggy)
+    bench.sleep(operator.url, "awry", "well")
+    bench.ask("awry")
+    bench.ask("well")
+    await until(lambda: sorted(bench.told) == ["failed", "ok"], f"both, not {bench.told}")
+    await bench.later(waking.FIRST_RETRY_S)
+    await until(lambda: bench.told.count("failed") == 2, "it to be tried again")
 
 
 async def _say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

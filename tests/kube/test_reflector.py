@@ -176,6 +176,18 @@ def test_a_server_may_ask_for_patience_but_not_for_ever() -> None:
     assert one.step(0.0) == Pause(MAX_RETRY_AFTER_S)
 
 
+def test_what_may_well_be_missing_is_asked_for_in_its_own_time() -> None:
+    one: Reflector[str] = Reflector(random.Random(1), None, {Fault.NOT_FOUND: 60.0})
+    one.failed(Fault.NOT_FOUND, 0.0)
+    pause = one.step(0.0)
+    assert isinstance(pause, Pause)
+    assert 30.0 <= pause.seconds <= 60.0
+    one.failed(Fault.UNREACHABLE, 0.0)
+    pause = one.step(0.0)
+    assert isinstance(pause, Pause)
+    assert pause.seconds <= MAX_BACKOFF_S
+
+
 def test_a_server_that_lists_and_refuses_to_watch_is_not_asked_without_pause() -> None:
     one = reflector()
     now = 0.0

@@ -9,5 +9,6 @@ These are pure: no clock, no I/O, no randomness of their own. Around them:
 
     meter      what is counted
     source     the watchers of one configuration; reports whole lists of endpoints
+    overlays   what an operator says of routing; `cardan_router.overlays` follows it
     discovery  the one task that the gateway has of it
 """

@@ -195,7 +195,7 @@ class Exchange:
     """One request from arrival to its one outcome.
 
     What happened on the way stays on it for whoever records it: `retried` are the failures after
-    which it was sent elsewhere, `rejected` is why the gateway answered it itself.
+    which it was sent again, `rejected` is why the gateway answered it itself.
     """
 
     __slots__ = (
@@ -285,6 +285,7 @@ class Exchange:
         endpoint = lease.endpoint
         if failure is Failure.STALE and self._stale_at is None and self.attempts == 1:
             self._stale_at = endpoint  # same lease: the engine never saw the request
+            self.retried += (failure,)
             return Forward(lease, True)
         self.failure = failure
         self._scheduler.endpoint_failed(endpoint, failure, now)
@@ -319,14 +320,14 @@ class Exchange:
         """The request's own deadline passed. None when the client has bytes, or all is over."""
         if self.state is State.DONE:
             return None
-        streaming = self.state is State.STREAMING
-        self._close(Outcome.DEADLINE, now)
-        if streaming:
+        if self.state is State.STREAMING:
+            self._close(Outcome.DEADLINE, now)
             return None
-        return Reject(RejectReason.DEADLINE, "the request's deadline passed", Outcome.DEADLINE)
+        words = "the request's deadline passed"
+        return self._reject(Reject(RejectReason.DEADLINE, words, Outcome.DEADLINE), now)
 
     def abandon(self, reject: Reject, now: Monotonic) -> Reject:
-        """Turn a request away that has not been dispatched (shutdown)."""
+        """Turn a request away, wherever it is: the gateway ends, or has failed at it."""
         return self._reject(reject, now)
 
     def _place(self, now: Monotonic) -> Action:

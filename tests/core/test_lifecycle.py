@@ -92,6 +92,7 @@ def test_a_stale_connection_is_replaced_once_at_the_same_endpoint_for_free() -> 
     assert again.lease is first.lease
     assert (exchange.attempts, exchange.breaks) == (1, 0)
     assert first.lease.endpoint.health.failures == 0
+    assert exchange.retried == (Failure.STALE,), "free, but not unseen"
 
 
 def test_a_second_stale_connection_there_is_a_break() -> None:
@@ -299,6 +300,7 @@ def test_a_client_may_leave_at_any_time(moment: State) -> None:
 def test_a_deadline_before_the_first_byte_is_answered(moment: State) -> None:
     scheduler, exchange = _at(moment)
     assert rejected(exchange.deadline(after(1))).reason is RejectReason.DEADLINE
+    assert exchange.rejected is RejectReason.DEADLINE
     assert exchange.outcome is Outcome.DEADLINE
     assert exchange.deadline(after(2)) is None
     assert_at_rest(scheduler)

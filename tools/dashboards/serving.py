@@ -148,8 +148,8 @@ REQUESTS: Final = Row(
         ),
         Panel(
             "Retries, by reason",
-            "Requests sent to another endpoint before their answer began. Clients do not notice"
-            " these; an endpoint that causes many is in the next panel.",
+            "Requests sent again before their answer began (`stale`: where they were). Clients"
+            " do not notice these; an endpoint that causes many is in the next panel.",
             (Query(happening(ALL.rate(metrics.RETRIES, "reason")), "{{reason}}"),),
             Unit.PER_SECOND,
             width=6,

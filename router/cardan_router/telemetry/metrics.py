@@ -229,7 +229,8 @@ FAILURES = Spec(
 RETRIES = Spec(
     "cardan_retries_total",
     Kind.COUNTER,
-    "Requests sent to another endpoint, by the failure that made it necessary.",
+    "Requests sent again, by the failure that made it necessary: to another endpoint, or (`stale`)"
+    " to the same one on a fresh connection, since a kept one had been closed.",
     ("reason",),
 )
 SHED = Spec(

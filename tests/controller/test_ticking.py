@@ -33,7 +33,7 @@ async def test_a_steady_fleet_is_written_nothing_in_an_hour(policies: Any) -> No
     scene = Scene()
     scene.fleet(policies=policies)
     noise = random.Random(7)
-    await ticks(scene, 4 * 240, noise)  # what is learned settles within four hours
+    await ticks(scene, 2 * 240, noise)  # what is learned settles within two hours
     scene.api.writes.clear()
     await ticks(scene, 240, noise)
     assert [what(request) for request in scene.api.writes] == []
@@ -42,7 +42,7 @@ async def test_a_steady_fleet_is_written_nothing_in_an_hour(policies: Any) -> No
 async def test_a_new_leader_of_a_steady_fleet_writes_nothing() -> None:
     scene = Scene()
     scene.fleet(policies=THROUGHPUT)
-    await ticks(scene, 4 * 240)
+    await ticks(scene, 2 * 240)
     told: Any = scene.api.written("status")[-1].body
     scene.fleet(policies=THROUGHPUT, status=told["status"])
     scene.ticker = scene.operator()

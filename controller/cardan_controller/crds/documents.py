@@ -74,9 +74,10 @@ def read_fleet(raw: msgspec.Raw | bytes) -> Fleet:
 
 
 def status_document(status: FleetStatus) -> Document:
-    """A status as the API takes it."""
+    """A status as the API takes it. What is counted is there even if it is none: columns show it."""
+    counted = {"replicas": status.replicas, "desired": status.desired, "ready": status.ready}
     document: Document = msgspec.to_builtins(status)
-    return document
+    return counted | document
 
 
 def read_spec(document: Mapping[str, Any]) -> FleetSpec:

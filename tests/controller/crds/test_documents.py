@@ -212,7 +212,7 @@ def test_a_status_of_another_version_is_forgotten_where_it_cannot_be_read() -> N
     assert read(status={"of_another_version": 1, "desired": 4}).status.desired == 4
 
 
-def test_a_status_says_only_what_there_is_to_say() -> None:
+def test_a_status_says_only_what_there_is_to_say_and_what_is_counted() -> None:
     condition = Condition(
         type="Ready", status=Truth.TRUE, reason="Holds", last_transition_time="2026-01-01T00:00:00Z"
     )
@@ -226,7 +226,9 @@ def test_a_status_says_only_what_there_is_to_say() -> None:
                 "lastTransitionTime": "2026-01-01T00:00:00Z",
             }
         ],
+        "replicas": 0,
         "desired": 2,
+        "ready": 0,
     }
     again = json.dumps(status_document(status)).encode()
     assert msgspec.json.decode(again, type=FleetStatus) == status

@@ -301,6 +301,7 @@ async def measure(
             learning_s, written = await operator.cost(2)
             report.tell("CPU of a tick that learns", learning_s, "s", MOST_TICK_S)
             report.tell("writes of a tick that learns", written, "")
+            report.tell("memory with all fleets", operator.rss_mib(), "MiB", MOST_MIB)
         steady_s, written = await operator.cost(options.ticks)
         report.tell("CPU of a tick", steady_s, "s", MOST_TICK_S)
         report.tell("writes of a tick", written, "", 0.0 if options.strict else None)

@@ -102,6 +102,10 @@ class Waiting(Protocol):
         """Turn it away."""
         ...
 
+    def drop(self) -> None:
+        """End it where `abandon` failed too."""
+        ...
+
 
 class NullRecorder:
     """Records nothing."""
@@ -378,5 +382,13 @@ def _wake(waiting: Waiting, exchange: Exchange, now: Monotonic) -> bool:
         return waiting.wake(now)
     except Exception:  # the request boundary
         log.exception("request %s failed", exchange.request.request_id)
-        waiting.abandon(internal())
+        _give_up(waiting, exchange)
         return True
+
+
+def _give_up(waiting: Waiting, exchange: Exchange) -> None:
+    try:
+        waiting.abandon(internal())
+    except Exception:  # what failed may be the telling itself
+        log.exception("request %s could not be told so", exchange.request.request_id)
+        waiting.drop()

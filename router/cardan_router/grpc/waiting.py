@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from cardan.lifecycle import Reject, Wait
 
+from cardan_router.boundary import internal
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -85,8 +87,16 @@ class Waiting:
         return True
 
     def abandon(self, reject: Reject) -> None:
-        """The gateway shuts down."""
+        """The gateway shuts down, or has failed at it."""
         self._settle(self._exchange.abandon(reject, self._gateway.clock()))
+
+    def drop(self) -> None:
+        """End it where `abandon` failed too: its call is told, and nothing else."""
+        self._gateway.waiting.pop(self._exchange, None)
+        self._room.pop(self._exchange, None)
+        reject = self._exchange.abandon(internal(), self._gateway.clock())
+        if not self._over.done():
+            self._over.set_result(reject)
 
     def close(self) -> None:
         """The request has ended otherwise."""

@@ -197,10 +197,20 @@ async def test_a_sweeper_with_a_bug_is_told_of_once_and_the_others_are_called(
         assert caplog.text.count("Traceback") == 1
 
 
+@pytest.mark.parametrize("told", [True, False])
 async def test_a_bug_that_meets_one_who_waits_is_its_own_alone(
-    monkeypatch: pytest.MonkeyPatch,
+    told: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wake = Flight.wake
+    reject = Answer.reject
+
+    def seldom(answer: Answer, *given: Any) -> None:
+        if answer.request_id == "bad":
+            raise Bug
+        reject(answer, *given)
+
+    if not told:
+        monkeypatch.setattr(Answer, "reject", seldom)
 
     def sometimes(flight: Flight, now: Any) -> bool:
         if flight.call.view.request_id == "bad":
@@ -220,7 +230,11 @@ async def test_a_bug_that_meets_one_who_waits_is_its_own_alone(
         await until(lambda: served.in_flight, "the first to run")
         await bad.send(post(chat(), headers=("x-request-id: bad",)))
         await good.send(post(chat()))
-        assert (await bad.reply()).status == 500
+        if told:
+            assert (await bad.reply()).status == 500
+        else:
+            assert b"500" not in await bad.rest(), "a cut is all that can be told"
+        assert len(served.gateway.scheduler.queue) == 1
         fleet[0].script = well
         first.leave()
         assert (await good.reply()).status == 200

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from cardan_controller.carrying import home_of
 from cardan_controller.metrics.answers import Answer, Answers
 from cardan_controller.metrics.asks import ASKS
+from cardan_controller.metrics.pods import by_pod
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -127,7 +128,7 @@ class Driver:
         limit_s = max(self._tick_s, LONGEST_READ_S)
         try:
             async with asyncio.timeout(limit_s):
-                answers = await self._source.read(now)
+                answers = by_pod(await self._source.read(now))
         except TimeoutError:
             answers = _failed(now, f"no answers within {limit_s:g} s")
         failed = sum(bool(answer.failed) for answer in answers.by_name.values())

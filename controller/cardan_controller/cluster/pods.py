@@ -2,6 +2,7 @@
 
 Of each pod some 400 bytes are kept. An endpoint's name is the pod's, as the gateways' discovery
 names it (`discovery.kubernetes.kind: pods`): with the namespace before it where gateways watch all.
+Where a pod has several engines each of them is `pod:port` there, and all are the pod's here.
 """
 
 from __future__ import annotations

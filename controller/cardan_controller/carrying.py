@@ -172,13 +172,13 @@ class Carrier:
         acts: bool = False,
     ) -> None:
         """Write a status that is news, and its events; what could not be written is news again."""
-        if not telling.is_news(known.status, status):
+        if not telling.is_news(known.status, status, now - known.told_at):
             return
         key = (home.namespace, home.name)
         result, _ = await self._write(key, planning.statuses(home, status), room)
         if result is not Result.DONE:
             return
-        before, known.status = known.status, status
+        before, known.status, known.told_at = known.status, status, now
         about = Regarding(API_VERSION, FLEET.kind, home.namespace, home.name, home.uid)
         for event in events.events_of(before, status, acts=acts):
             told = self._events.tell(

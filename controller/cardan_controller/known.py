@@ -12,6 +12,7 @@ import logging
 from typing import TYPE_CHECKING
 
 import msgspec
+from cardan.instants import WallTime
 from cardan.scaling.memory import Memory
 
 from cardan_controller.planning import MANAGER
@@ -29,7 +30,8 @@ class Known:
     """One fleet's. Whoever decides for it or writes holds `busy`.
 
     `seen` is what each pool's scale asked for when it was looked at last, `written` what we asked
-    for last; `manual` who has changed it since. `home` is where the gateways were told.
+    for last; `manual` who has changed it since. `home` is where the gateways were told, `told_at`
+    when the status was written last.
     """
 
     def __init__(self, fleet: Fleet) -> None:
@@ -41,6 +43,7 @@ class Known:
         self.written = {pool.name: pool.desired for pool in pools}
         self.manual = {pool.name: pool.manual for pool in pools if pool.manual}
         self.home: Home | None = None
+        self.told_at = WallTime(0.0)
         self.busy = asyncio.Lock()
 
     def look(self, part: Part) -> None:

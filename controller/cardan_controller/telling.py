@@ -2,8 +2,8 @@
 
 A status is written when it says something new. Numbers inside sentences move all the time and are
 no news: a status that differs from the one that is there only in its sentences is not written, so
-that a fleet at rest costs the API server nothing. Inputs that are fresh tell no time for the same
-reason.
+that a fleet at rest costs the API server nothing. What is only learned is told every two minutes.
+Inputs that are fresh tell no time for the same reason.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from cardan_controller.crds.fleet import FleetSpec
 
 MAX_DECISIONS: Final = 10
+# A fleet that is new learns something with every tick. Who takes over learns these minutes again.
+LEARNED_S: Final = 120.0
+_LEARNED: Final = ("learned", "forecast", "policies")
 _LIMITS: Final = frozenset(
     {
         ReasonCode.TOO_FEW,
@@ -96,9 +99,20 @@ def refused(before: FleetStatus, generation: int, problem: str, now: WallTime) -
     )
 
 
-def is_news(before: FleetStatus, after: FleetStatus) -> bool:
-    """Does the second say anything that the first does not, sentences aside?"""
-    return _without_sentences(before) != _without_sentences(after)
+def is_news(before: FleetStatus, after: FleetStatus, quiet_s: float = LEARNED_S) -> bool:
+    """Does the second say anything that the first does not, sentences aside?
+
+    What was only learned, and can be learned again, waits until nothing was told for `LEARNED_S`.
+    """
+    one, other = _without_sentences(before), _without_sentences(after)
+    return one != other and (quiet_s >= LEARNED_S or _without_learned(one, other) != other)
+
+
+def _without_learned(before: FleetStatus, after: FleetStatus) -> FleetStatus:
+    """The first, with what the second has learned."""
+    learned = {part: after.memory[part] for part in _LEARNED if part in after.memory}
+    kept = {part: value for part, value in before.memory.items() if part not in _LEARNED}
+    return msgspec.structs.replace(before, memory={**kept, **learned})
 
 
 def _without_sentences(status: FleetStatus) -> FleetStatus:

@@ -19,7 +19,7 @@ from cardan.scaling.observation import (
 )
 from cardan_controller.crds.fleet import FleetPool, FleetSpec, TargetRef
 from cardan_controller.crds.status import FleetStatus, Truth
-from cardan_controller.telling import MAX_DECISIONS, Tick, is_news, refused, told
+from cardan_controller.telling import LEARNED_S, MAX_DECISIONS, Tick, is_news, refused, told
 
 NOW = WallTime(1_800_000_000.0)
 POOL = FleetPool(name="h100", scale_target_ref=TargetRef(kind="Deployment", name="vllm"))
@@ -190,3 +190,14 @@ def test_memory_is_there_for_the_next_leader() -> None:
     status = told(FleetStatus(), tick(), NOW)
     assert msgspec.convert(status.memory, Memory) == Memory().kept()
     assert all(one.status is not Truth.UNKNOWN for one in status.conditions)
+
+
+def test_what_is_only_learned_waits_and_what_is_under_way_does_not() -> None:
+    before = FleetStatus(ready=2, memory={"learned": {"a": 1}, "drains": {}})
+    learned = FleetStatus(ready=2, memory={"learned": {"a": 2}, "drains": {}})
+    drains = FleetStatus(ready=2, memory={"learned": {"a": 2}, "drains": {"victims": ["p"]}})
+    assert not is_news(before, learned, quiet_s=15.0)
+    assert is_news(before, learned, quiet_s=LEARNED_S)
+    assert is_news(before, drains, quiet_s=15.0)
+    assert is_news(before, FleetStatus(ready=3, memory=before.memory), quiet_s=15.0)
+    assert not is_news(before, before, quiet_s=LEARNED_S)

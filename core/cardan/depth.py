@@ -102,10 +102,6 @@ class DepthController:
             return depth
         return depth
 
-    def hot_nodes(self) -> frozenset[int]:
-        """The nodes that are hot now."""
-        return frozenset(self._hot)
-
     def _count(self, node: int) -> int:
         count = self._counts.get(node, 0) + 1
         self._counts[node] = count

@@ -285,13 +285,6 @@ class Fleet:
             self._join([state])
             self.touch()
 
-    def drain(self, id_: EndpointId, *, draining: bool = True) -> None:
-        """Give an endpoint no new key; `KeyError` if there is no such endpoint."""
-        state = self.endpoints[id_]
-        if state.leaving != draining:
-            state.leaving = draining
-            self.touch()
-
     def apply(self, overlay: RoutingOverlay, now: Monotonic) -> None:
         """Do as the controller says from now on; what it said before is void.
 

@@ -161,10 +161,6 @@ class Scheduler:
         placed = self._queue(exchange, now)
         return placed if isinstance(placed, Wait) else None
 
-    def next_waiting(self) -> Exchange | None:
-        """The request that has waited longest, if any; the driver wakes it when room may be."""
-        return next(iter(self.queue), None)
-
     def queue_leave(self, exchange: Exchange) -> None:
         """A waiting request is placed, gone or late."""
         if exchange in self.queue:

@@ -9,6 +9,8 @@ from cardan.health import HealthConfig
 from cardan.instants import Monotonic
 from cardan.metrics import STALE_AFTER_S, EngineMetrics
 
+from tests.fakes.draining import drain
+
 T0 = Monotonic(100.0)
 
 
@@ -138,28 +140,24 @@ class TestPools:
 
     def test_who_drains_gets_nothing_new_but_is_known_to_be_warm(self) -> None:
         fleet = fleet_of("a", "b")
-        fleet.drain(EndpointId("a"))
+        drain(fleet, EndpointId("a"))
         pool = pool_of(fleet)
         assert (routable(fleet), [str(state.id) for state in pool.draining]) == (["b"], ["a"])
-        fleet.drain(EndpointId("a"), draining=False)
+        drain(fleet, EndpointId("a"), draining=False)
         assert routable(fleet) == ["a", "b"]
 
     def test_a_fleet_that_drains_as_a_whole_still_serves(self) -> None:
         fleet = fleet_of("a", "b")
         for name in ("a", "b"):
-            fleet.drain(EndpointId(name))
+            drain(fleet, EndpointId(name))
         assert routable(fleet) == ["a", "b"]
         assert pool_of(fleet).draining == []
 
     def test_a_draining_endpoint_that_is_unwell_is_not_offered_as_warm(self) -> None:
         fleet = fleet_of("a", "b")
-        fleet.drain(EndpointId("a"))
+        drain(fleet, EndpointId("a"))
         eject(fleet, "a")
         assert pool_of(fleet).draining == []
-
-    def test_to_drain_an_unknown_endpoint_is_an_error(self) -> None:
-        with pytest.raises(KeyError):
-            fleet_of("a").drain(EndpointId("b"))
 
 
 class TestHealth:
@@ -312,6 +310,6 @@ class TestMetrics:
 
     def test_a_state_and_a_fleet_say_what_they_are(self) -> None:
         fleet = fleet_of("a")
-        fleet.drain(EndpointId("a"))
+        drain(fleet, EndpointId("a"))
         assert repr(state_of(fleet, "a")) == "<EndpointState a models=['m'] in_flight=0 draining>"
         assert repr(fleet).startswith("<Fleet 1 endpoints, version ")

@@ -35,6 +35,7 @@ from tests.core.policies.build import (
     prompt_of,
     request_of,
 )
+from tests.fakes.draining import drain
 
 if TYPE_CHECKING:
     from cardan.decision import Decision
@@ -184,7 +185,7 @@ class TestStandings:
 
     def test_a_drain_of_the_gateways_own_is_not_undone_by_an_overlay(self) -> None:
         fleet = fleet_of(3)
-        fleet.drain(EndpointId("e01"))
+        drain(fleet, EndpointId("e01"))
         fleet.apply(overlay(1, draining=ids(1)), NOW)
         fleet.apply(RoutingOverlay(generation=2), NOW)
         assert routable(fleet) == ["e00", "e02"]

@@ -20,6 +20,8 @@ from cardan.prompt import EMPTY
 from cardan.request import Api, RequestView
 from cardan.scheduler import REFUSAL_BACKOFF_S, AdmissionConfig, Scheduler
 
+from tests.fakes.draining import drain
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
@@ -146,7 +148,7 @@ class TestEligible:
             bench.exchange().arrive(T0)
         elif why == "refused":
             bench.scheduler.endpoint_failed(bench.state("e0"), Failure.REFUSED, T0)
-        bench.fleet.drain(EndpointId("e0"))
+        drain(bench.fleet, EndpointId("e0"))
         exclude = ["e0"] if why == "tried" else []
         assert bench.given(exclude=exclude) == (["e1"], False)
 
@@ -170,11 +172,11 @@ class TestQueue:
         running.arrive(T0)
         waits = [first.arrive(T0), second.arrive(after(1))]
         assert [wait.until for wait in waits if isinstance(wait, Wait)] == [after(3), after(4)]
-        assert bench.scheduler.next_waiting() is first
+        assert list(bench.scheduler.queue) == [first, second]
         running.ended(Outcome.OK, after(2))
         assert isinstance(first.wake(after(2)), Forward)
         assert isinstance(second.wake(after(2)), Wait)
-        assert bench.scheduler.next_waiting() is second
+        assert list(bench.scheduler.queue) == [second]
 
     def test_waking_without_luck_does_not_move_the_end_of_the_wait(self) -> None:
         bench = Bench(0)

@@ -30,6 +30,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.policies.build import NOW, endpoint, fleet_of, pool_of, prompt_of, request_of
+from tests.fakes.draining import drain
 
 if TYPE_CHECKING:
     from cardan.decision import Decision
@@ -119,7 +120,7 @@ class Run:
         self.rng = Random(5)
         self.ledger = Ledger()
         for state in list(fleet.endpoints.values())[:draining]:
-            fleet.drain(state.id)
+            drain(fleet, state.id)
 
     def scrape(self, told: list[EngineMetrics | None]) -> None:
         for state, metrics in zip(self.fleet.endpoints.values(), told, strict=False):

@@ -37,9 +37,6 @@ BASE_S: Final = 0.016
 # 8B on an A100: 10.5 ms, and at 4k tokens of context half a millisecond for each further request.
 PRIOR_ITL_BASE_S: Final = 0.0105
 PRIOR_ITL_PER_REQUEST_S: Final = 0.0005
-# A mean chat: the medians of the public traces lie about these.
-PRIOR_PROMPT_TOKENS: Final = 2000.0
-PRIOR_OUTPUT_TOKENS: Final = 250.0
 # What a prior counts for, as if it had been seen for so long: one tick.
 PRIOR_WEIGHT_S: Final = 15.0
 # The share of spread over mean from which a slope can be told (WVA's k-spread).

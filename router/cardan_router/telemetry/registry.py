@@ -63,11 +63,6 @@ class Cell:
         self.counts[bisect_left(self.buckets, value)] += 1
         self.sum += value
 
-    def observe_many(self, value: float, times: int) -> None:
-        """Count one value several times."""
-        self.counts[bisect_left(self.buckets, value)] += times
-        self.sum += value * times
-
 
 class Counter:
     """A counter's series by label values."""

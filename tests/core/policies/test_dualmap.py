@@ -24,6 +24,7 @@ from tests.core.policies.build import (
     prompt_of,
     request_of,
 )
+from tests.fakes.draining import drain
 
 if TYPE_CHECKING:
     from cardan.decision import Decision
@@ -252,7 +253,7 @@ def test_a_request_without_a_prompt_goes_to_the_less_loaded_of_two() -> None:
 def test_a_draining_endpoint_serves_what_only_it_holds() -> None:
     play = scene(Mode.STICK)
     play.first.shadow.insert(PROMPT.chain)
-    play.fleet.drain(play.first.id)
+    drain(play.fleet, play.first.id)
     decision = play.decide()
     assert (decision.endpoint, decision.reason) == (play.first, Reason.DRAINING_WARM)
 
@@ -261,7 +262,7 @@ def test_a_draining_endpoint_gets_nothing_that_others_hold_as_well() -> None:
     play = scene(Mode.STICK)
     for state in play.pool.routable:
         state.shadow.insert(PROMPT.chain)
-    play.fleet.drain(play.first.id)
+    drain(play.fleet, play.first.id)
     assert play.decide().endpoint is not play.first
 
 
@@ -269,7 +270,7 @@ def test_a_draining_endpoint_over_budget_is_left_alone() -> None:
     play = scene(Mode.STICK)
     play.first.shadow.insert(PROMPT.chain)
     busy(play.first, 2.5)
-    play.fleet.drain(play.first.id)
+    drain(play.fleet, play.first.id)
     assert play.decide().endpoint is not play.first
 
 
@@ -287,7 +288,7 @@ def test_a_retry_never_returns_to_an_endpoint_that_may_not_be_asked() -> None:
 def test_a_draining_endpoint_gets_no_retry() -> None:
     play = scene(Mode.STICK)
     play.first.shadow.insert(PROMPT.chain)
-    play.fleet.drain(play.first.id)
+    drain(play.fleet, play.first.id)
     rest = play.pool.routable[1:]
     decision = play.chooser.choose(request_of(PROMPT), play.pool, rest, NOW, play.rng)
     assert decision.endpoint in rest

@@ -10,6 +10,7 @@ import pytest
 from cardan.ledger import Outcome
 
 from tests.fakes.client import chat, connect, post
+from tests.fakes.draining import drain
 from tests.fakes.engine import (
     CLOSE,
     DONE,
@@ -193,7 +194,7 @@ async def test_a_500_is_an_answer_and_is_not_tried_elsewhere() -> None:
 
 
 def begins_to_drain(served: Served, url: str) -> None:
-    served.gateway.fleet.drain(url)  # type: ignore[arg-type]
+    drain(served.gateway.fleet, url)  # type: ignore[arg-type]
 
 
 def leaves_the_fleet(served: Served, url: str) -> None:

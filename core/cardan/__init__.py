@@ -14,11 +14,12 @@ from cardan.errors import CardanError, ConfigError, RequestError
 from cardan.fleet import EndpointState, Fleet, FleetConfig, Pool
 from cardan.instants import Monotonic, WallTime
 from cardan.ledger import Lease, Ledger, Outcome, Usage
-from cardan.lifecycle import Exchange, Failure, Forward, Reject, RejectReason, RetryConfig, Wait
+from cardan.lifecycle import Exchange, Failure, Forward, Reject, RejectReason, Wait
 from cardan.metrics import EngineMetrics
 from cardan.policies import AnyPolicy, Needs, policy_named
 from cardan.prompt import EMPTY, KeyConfig, Prompt, read_prompt
 from cardan.request import Api, RequestView
+from cardan.retries import RetryConfig
 from cardan.scheduler import AdmissionConfig, Scheduler
 
 __all__ = [

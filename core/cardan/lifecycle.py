@@ -24,6 +24,9 @@ Limits on trying elsewhere (each failure kind wastes something different):
 - STALE: a kept-alive connection was closed by the engine before any byte: most likely it had just
   timed out and nobody worked. Same endpoint, fresh connection, once, free of charge. If that one
   breaks too, the engine did see the request, twice: both count as breaks.
+- CUT: a kept-alive connection that was used a moment ago broke before any byte. No engine's
+  patience is that short: it is probably going away, and a fresh connection to it would break next.
+  A break; elsewhere if there is anybody else, and only otherwise as after STALE.
 - UNREACHABLE: no connection, nobody worked: any number of other endpoints, up to `max_attempts`.
 - REFUSED: the engine had no room: up to `max_attempts`, and the fleet-wide retry budget pays, or a
   full fleet would be asked several times for each request.
@@ -37,9 +40,8 @@ After the first byte nothing is ever tried again.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import msgspec
 from cardan.ledger import Outcome
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ class Failure(enum.StrEnum):
     """What went wrong with one dispatch, seen from the driver."""
 
     STALE = "stale"
+    CUT = "cut"
     UNREACHABLE = "unreachable"
     REFUSED = "refused"
     RESET = "reset"
@@ -129,50 +132,6 @@ class Reject:
 Action = Forward | Wait | Reject
 
 
-class RetryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Limits on trying elsewhere.
-
-    `max_attempts` dispatches per request in all. `max_breaks` endpoints at most may break (reset,
-    broken head, no first byte) under one request. The budget for refusals: `budget_ratio` retries
-    per dispatched request, plus `budget_per_s` for quiet times (Finagle's form: 20 % and 10/s).
-    """
-
-    max_attempts: Annotated[int, msgspec.Meta(ge=1)] = 4
-    max_breaks: Annotated[int, msgspec.Meta(ge=1)] = 2
-    budget_ratio: Annotated[float, msgspec.Meta(ge=0)] = 0.2
-    budget_per_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
-
-
-class RetryBudget:
-    """A token bucket that requests fill and retries empty; shared by the whole process.
-
-    It holds at most ten seconds' worth of its quiet-time rate plus a hundred from requests, so a
-    long calm cannot save up a storm.
-    """
-
-    BURST = 100.0
-
-    def __init__(self, config: RetryConfig) -> None:
-        self._config = config
-        self._cap = self.BURST + 10 * config.budget_per_s
-        self._tokens = self._cap
-        self._at = 0.0
-
-    def deposit(self) -> None:
-        """A request was dispatched for the first time."""
-        self._tokens = min(self._cap, self._tokens + self._config.budget_ratio)
-
-    def withdraw(self, now: Monotonic) -> bool:
-        """Pay for one retry; False if the budget is spent."""
-        elapsed = max(0.0, now - self._at)
-        self._at = now
-        self._tokens = min(self._cap, self._tokens + elapsed * self._config.budget_per_s)
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True
-
-
 _OUTCOME = {
     Failure.UNREACHABLE: Outcome.UNREACHABLE,
     Failure.REFUSED: Outcome.REFUSED,
@@ -180,6 +139,7 @@ _OUTCOME = {
     Failure.BROKEN: Outcome.RESET,
     Failure.TIMEOUT: Outcome.TIMEOUT,
     Failure.STALE: Outcome.RESET,
+    Failure.CUT: Outcome.RESET,
 }
 _REJECT = {
     Failure.UNREACHABLE: (RejectReason.UNREACHABLE, "no endpoint could be reached"),
@@ -187,6 +147,7 @@ _REJECT = {
     Failure.RESET: (RejectReason.RESET, "the engine closed the connection before it answered"),
     Failure.BROKEN: (RejectReason.RESET, "the engine's answer could not be read"),
     Failure.STALE: (RejectReason.RESET, "the engine closed the connection before it answered"),
+    Failure.CUT: (RejectReason.RESET, "the engine closed the connection before it answered"),
     Failure.TIMEOUT: (RejectReason.TIMEOUT, "the engine did not begin to answer in time"),
 }
 
@@ -283,7 +244,7 @@ class Exchange:
         if self.state is not State.DISPATCHED or lease is None:
             raise RuntimeError(f"{self!r} has nothing dispatched that could fail")
         endpoint = lease.endpoint
-        if failure is Failure.STALE and self._stale_at is None and self.attempts == 1:
+        if self._is_resent(failure, endpoint, now):
             self._stale_at = endpoint  # same lease: the engine never saw the request
             self.retried += (failure,)
             return Forward(lease, True)
@@ -352,6 +313,15 @@ class Exchange:
         self.state = State.DISPATCHED
         return Forward(self.lease, fresh)
 
+    def _is_resent(self, failure: Failure, endpoint: EndpointState, now: Monotonic) -> bool:
+        """Whether the same endpoint is asked again, on a fresh connection: once in a request."""
+        if self._stale_at is not None or self.attempts > 1:
+            return False
+        if failure is Failure.CUT:
+            others = self._scheduler.decide(self.request, now, exclude=(endpoint.id,))
+            return others is None
+        return failure is Failure.STALE
+
     def _breaks_of(self, failure: Failure, endpoint: EndpointState) -> int:
         """How often the endpoint has broken under this request, now that its visit is over."""
         was_stale = self._stale_at is endpoint
@@ -359,7 +329,7 @@ class Exchange:
             return 2 if was_stale else 1
         if failure is Failure.UNREACHABLE:  # it closed a connection and is gone: it may have died
             return int(was_stale)
-        return int(failure in (Failure.TIMEOUT, Failure.STALE))
+        return int(failure in (Failure.TIMEOUT, Failure.STALE, Failure.CUT))
 
     def _redispatch(self, failure: Failure, now: Monotonic) -> Forward | Wait | None:
         decision = self._scheduler.decide(self.request, now, exclude=self._visited)

@@ -20,15 +20,9 @@ import msgspec
 from cardan.holding import HOLD_RETRY_AFTER_S, Holding
 from cardan.instants import Monotonic
 from cardan.ledger import Ledger, Outcome
-from cardan.lifecycle import (
-    Failure,
-    Reject,
-    RejectReason,
-    RetryBudget,
-    RetryConfig,
-    Wait,
-)
+from cardan.lifecycle import Failure, Reject, RejectReason, Wait
 from cardan.policies.base import Owning
+from cardan.retries import RetryBudget, RetryConfig
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

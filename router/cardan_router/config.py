@@ -19,9 +19,9 @@ import msgspec
 from cardan.endpoint import Endpoint
 from cardan.errors import ConfigError
 from cardan.fleet import FleetConfig
-from cardan.lifecycle import RetryConfig
 from cardan.policies import AnyPolicy, DualMap
 from cardan.prompt import KeyConfig
+from cardan.retries import RetryConfig
 from cardan.scheduler import AdmissionConfig
 
 from cardan_router.discovery_config import DiscoveryConfig

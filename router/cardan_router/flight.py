@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 # A kept-alive connection that the engine closed while we wrote is noticed within a round trip. One
 # that breaks later than this had a request on it that the engine was working on.
 STALE_WITHIN_S = 1.0
+# A connection that was in use so short a while ago has not been closed for having been idle: vLLM
+# and SGLang wait 5 s for a next request.
+RESTED_S = 1.0
 # The usage is looked for in this much of the last two reads. vLLM's last two events are 400 bytes;
 # a response object of /v1/responses is a few KB.
 TAIL_BYTES = 16_384
@@ -251,10 +254,15 @@ class Flight(Landing):
 
     def on_lost(self, failure: Failure) -> None:
         """The connection broke; it is no longer this flight's."""
-        self._connection = None
+        connection, self._connection = self._connection, None
         now = self._gateway.clock()
-        if failure is Failure.STALE and now - (self.dispatched_at or now) > STALE_WITHIN_S:
-            failure = Failure.RESET
+        if failure is Failure.STALE:
+            sent_at = self.dispatched_at or now
+            idle_since = None if connection is None else connection.idle_since
+            if now - sent_at > STALE_WITHIN_S:
+                failure = Failure.RESET
+            elif idle_since is not None and sent_at - idle_since < RESTED_S:
+                failure = Failure.CUT
         self._fail(failure, now)
 
     def _act(self, action: Action, now: Monotonic) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cardan.endpoint import Endpoint
 from cardan.fleet import Fleet, FleetConfig
 from cardan.instants import Monotonic
-from cardan.lifecycle import Action, Exchange, Failure, Forward, Reject, RetryConfig
+from cardan.lifecycle import Action, Exchange, Failure, Forward, Reject
 from cardan.policies import LeastRequest
 from cardan.prompt import EMPTY
 from cardan.request import Api, RequestView
@@ -17,6 +17,7 @@ from cardan.scheduler import AdmissionConfig, Scheduler
 if TYPE_CHECKING:
     from cardan.endpoint import EndpointId
     from cardan.fleet import EndpointState
+    from cardan.retries import RetryConfig
 
 T0 = Monotonic(100.0)
 

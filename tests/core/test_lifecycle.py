@@ -11,17 +11,8 @@ import pytest
 from cardan.endpoint import Endpoint
 from cardan.health import Verdict
 from cardan.ledger import Outcome, Usage
-from cardan.lifecycle import (
-    Exchange,
-    Failure,
-    Forward,
-    Reject,
-    RejectReason,
-    RetryBudget,
-    RetryConfig,
-    State,
-    Wait,
-)
+from cardan.lifecycle import Exchange, Failure, Forward, Reject, RejectReason, State, Wait
+from cardan.retries import RetryBudget, RetryConfig
 from cardan.scheduler import AdmissionConfig, Scheduler
 
 from tests.core.exchanges import (
@@ -101,6 +92,27 @@ def test_a_second_stale_connection_there_is_a_break() -> None:
     exchange.failed(Failure.STALE, T0)
     assert forwarded(exchange.failed(Failure.STALE, T0)) is not first
     assert exchange.breaks == 1
+
+
+def test_a_connection_that_breaks_in_use_sends_the_request_elsewhere() -> None:
+    scheduler = scheduler_of(2)
+    exchange = exchange_of(scheduler)
+    first = forwarded(exchange.arrive(T0))
+    assert forwarded(exchange.failed(Failure.CUT, T0)) is not first
+    assert (exchange.attempts, exchange.breaks) == (2, 1)
+    assert exchange.retried == (Failure.CUT,)
+    assert rejected(exchange.failed(Failure.RESET, T0)).reason is RejectReason.RESET
+
+
+def test_a_connection_that_breaks_in_use_is_replaced_where_there_is_nobody_else() -> None:
+    exchange = exchange_of(scheduler_of(1))
+    first = exchange.arrive(T0)
+    again = exchange.failed(Failure.CUT, T0)
+    assert isinstance(first, Forward)
+    assert isinstance(again, Forward)
+    assert (again.fresh, again.lease) == (True, first.lease)
+    assert rejected(exchange.failed(Failure.RESET, T0)).reason is RejectReason.RESET
+    assert exchange.breaks == 2
 
 
 @pytest.mark.parametrize("failure", [Failure.RESET, Failure.BROKEN])

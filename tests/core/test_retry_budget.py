@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cardan.instants import Monotonic
-from cardan.lifecycle import RetryBudget, RetryConfig
+from cardan.retries import RetryBudget, RetryConfig
 
 from tests.core.exchanges import T0, after
 

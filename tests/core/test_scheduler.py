@@ -13,11 +13,12 @@ from cardan.fleet import INTRODUCTION_S, Fleet
 from cardan.health import Verdict
 from cardan.instants import Monotonic
 from cardan.ledger import Outcome
-from cardan.lifecycle import Exchange, Failure, Forward, Reject, RejectReason, RetryConfig, Wait
+from cardan.lifecycle import Exchange, Failure, Forward, Reject, RejectReason, Wait
 from cardan.memory import REMEMBER_S
 from cardan.policies import AnyPolicy, LeastRequest, PolicyBase, RoundRobin
 from cardan.prompt import EMPTY
 from cardan.request import Api, RequestView
+from cardan.retries import RetryConfig
 from cardan.scheduler import REFUSAL_BACKOFF_S, AdmissionConfig, Scheduler
 
 from tests.fakes.draining import drain

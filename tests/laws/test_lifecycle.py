@@ -21,20 +21,11 @@ from cardan.fleet import EndpointState, Fleet, FleetConfig
 from cardan.health import Verdict
 from cardan.instants import Monotonic
 from cardan.ledger import Outcome, Usage
-from cardan.lifecycle import (
-    Action,
-    Exchange,
-    Failure,
-    Forward,
-    Reject,
-    RejectReason,
-    RetryConfig,
-    State,
-    Wait,
-)
+from cardan.lifecycle import Action, Exchange, Failure, Forward, Reject, RejectReason, State, Wait
 from cardan.policies import AnyPolicy, policy_named, policy_names
 from cardan.prompt import Prompt
 from cardan.request import Api, RequestView
+from cardan.retries import RetryConfig
 from cardan.scheduler import AdmissionConfig, Scheduler
 from hypothesis import settings
 from hypothesis import strategies as st

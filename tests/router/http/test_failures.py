@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cardan.ledger import Outcome
+from cardan.lifecycle import Failure
 
 from tests.fakes.client import chat, connect, post
 from tests.fakes.draining import drain
@@ -153,6 +154,20 @@ async def test_a_poisonous_request_over_kept_connections_visits_two_engines() ->
             engine.port for engine in fleet for seen in engine.requests if b"poison" in seen.body
         }
         assert len(killed) <= 2
+
+
+async def test_an_engine_that_dies_while_its_connections_are_in_use_fails_no_request() -> None:
+    """A killed process closes its connections first and its listener last: it accepts once more."""
+    async with engines(2) as fleet, serving(fleet) as served, connect(served.port) as client:
+        for _ in range(8):  # until one of the two has answered on a connection that is kept
+            await client.send(post(chat()))
+            assert (await client.reply()).status == 200
+        dying = max(fleet, key=lambda engine: len(engine.requests))
+        dying.script = says(RESET)
+        for _ in range(8):
+            await client.send(post(chat()))
+            assert (await client.reply()).status == 200
+        assert Failure.CUT in {f for one in served.journal.flights for f in one.exchange.retried}
 
 
 async def test_a_request_that_kills_engines_kills_two_at_most() -> None:

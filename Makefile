@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := core kube router controller sim cli tests e2e benchmarks tools
 
-.PHONY: can-demo can-kind help sync fmt lint types imports gen-check test demo bench e2e-engines demo-k8s kind-demo cluster cluster-down e2e-cluster rollouts kind-down e2e-kind images chart-check docs-check clean
+.PHONY: can-demo can-kind help sync fmt lint types imports gen-check test demo bench e2e-engines demo-k8s kind-demo cluster cluster-down e2e-cluster e2e-operator rollouts kind-down e2e-kind images chart-check docs-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,7 +87,12 @@ BESIDE := -n 2
 e2e-cluster: $(READY) ## images, chart and discovery on a real cluster (root, Go; or CARDAN_KUBECONFIG)
 	@[ -n "$$CARDAN_KUBECONFIG" ] || $(BIN)/python -m e2e.cluster build
 	@$(BIN)/python -m e2e.images
-	$(BIN)/pytest e2e -m cluster $(BESIDE)
+	$(BIN)/pytest e2e -m "cluster and not operator" $(BESIDE)
+
+e2e-operator: $(READY) ## the operator on a real cluster (the same)
+	@[ -n "$$CARDAN_KUBECONFIG" ] || $(BIN)/python -m e2e.cluster build
+	@$(BIN)/python -m e2e.images
+	$(BIN)/pytest e2e -m "cluster and operator" $(BESIDE)
 
 rollouts: $(READY) ## what upgrades, rollouts, evictions and kills lose under load: a table
 	$(BIN)/python -m e2e.deploy.rollouts

@@ -3,7 +3,7 @@
 Where one is missing the tests that want it are skipped, with one line that says what to do, or
 fail (`e2e.missing`).
 
-`make e2e-cluster` runs two workers (`-n 2`). Tests on the whole cluster follow one another in one
+`make e2e-cluster` and `make e2e-operator` run two workers (`-n 2`). Tests on the whole cluster follow one another in one
 of them, for they share its node: mostly they wait for pods. The others run beside them, on an API
 server on which nothing runs; they too follow one another, for they share it.
 """
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # The first test of a session pays for the cluster: 3 to 15 s alone, a minute on a busy machine.
 TIMEOUT_S = 180.0
 WHOLE = {"cluster", "beside"}  # fixtures that have a node
+# `make e2e-operator` runs these; they take as long as all the others.
+OF_OPERATOR = ("e2e/controller/", "e2e/deploy/test_operator.py")
 ON_NODE = (
     *("e2e/chart/test_images.py", "e2e/chart/test_install.py", "e2e/cluster/test_full.py"),
     *("e2e/deploy/", "e2e/monitoring/"),
@@ -40,6 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if WHOLE & set(getattr(item, "fixturenames", ())) and not is_on_node(item.nodeid):
             raise pytest.UsageError(f"{item.nodeid} uses the node: its file belongs in ON_NODE")
+        if item.nodeid.startswith(OF_OPERATOR):
+            item.add_marker(pytest.mark.operator)
         if item.get_closest_marker("cluster") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(TIMEOUT_S))
 

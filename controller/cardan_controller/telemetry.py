@@ -64,6 +64,16 @@ class Telemetry:
             "cardan_controller_watch_errors", "What failed in watches.", ("reason",), registry=r
         )
         self.wakes = Counter("cardan_controller_wakes", "Fleets woken by a push.", registry=r)
+        self.failures = Counter(
+            "cardan_controller_fleet_failures",
+            "Fleets that a tick could not look after by a fault of the operator's own.",
+            registry=r,
+        )
+        self.fleets = Gauge("cardan_controller_fleets", "Fleets that are looked after.", registry=r)
+        self._of_fleets(r)
+
+    def _of_fleets(self, r: CollectorRegistry) -> None:
+        """Series that each fleet has, as long as it is there."""
         self.replicas = Gauge(
             "cardan_fleet_replicas",
             "Replicas of a pool: `current` is what its scale asks for, `desired` what was decided,"
@@ -83,12 +93,6 @@ class Telemetry:
             (*_FLEET, "input"),
             registry=r,
         )
-        self.failures = Counter(
-            "cardan_controller_fleet_failures",
-            "Fleets that a tick could not look after by a fault of the operator's own.",
-            registry=r,
-        )
-        self.fleets = Gauge("cardan_controller_fleets", "Fleets that are looked after.", registry=r)
 
     def described(self) -> list[tuple[str, str, tuple[str, ...], str]]:
         """Name, type, labels and meaning of each, for the reference."""

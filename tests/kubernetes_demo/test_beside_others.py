@@ -89,8 +89,9 @@ def test_ctrl_c_on_a_cluster_that_stays_removes_what_was_installed_and_says_so(
     cluster, out = Noted(OURS, fails_at="install"), io.StringIO()
     with pytest.raises(KeyboardInterrupt):
         demo._show(Where(cluster, "", "", stays=True), Teller(out))  # type: ignore[arg-type]
-    assert cluster.done[-2:] == [
+    assert cluster.done[-3:] == [
         f"kubectl delete --ignore-not-found job/{LOAD} configmap/{LOAD}",
+        "kubectl get crd inferencefleets.cardan.dev --ignore-not-found",
         "helm uninstall cardan --ignore-not-found --wait",
     ]
     assert "earlier demo is replaced" in out.getvalue()

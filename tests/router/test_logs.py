@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _root_logger(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The root logger is afterwards as it was."""
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", [])
-    monkeypatch.setattr(root, "level", root.level)
+def _loggers() -> Iterator[None]:
+    """What is configured here is afterwards as it was; a level that stays would silence others."""
+    root, news = logging.getLogger(), logging.getLogger(logs.NEWS)
+    handlers, levels = root.handlers[:], (root.level, news.level)
+    root.handlers[:] = []
     yield
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    news.setLevel(levels[1])
     logging.captureWarnings(False)
 
 

@@ -74,7 +74,7 @@ def read_fleet(raw: msgspec.Raw | bytes) -> Fleet:
 
 
 def status_document(status: FleetStatus) -> Document:
-    """A status as the API takes it. Counts are there even where they are zero: columns show them."""
+    """A status as the API takes it. Counts are there even where they are 0: columns show them."""
     counted = {"replicas": status.replicas, "desired": status.desired, "ready": status.ready}
     document: Document = msgspec.to_builtins(status)
     return counted | document

@@ -9,7 +9,7 @@ and a load of twice that looks the same. What has begun and not ended tells the 
 over the window of the source's rates, or the part of it that tells most. In flight never counts
 against the load (an endpoint that leaves takes its requests out of the sum). Tokens follow from
 arrivals and the tokens of a mean request, which what ended tells truly: as learned, unless the
-window's own mean lies farther off than chance explains (three standard errors of lengths that vary
+window's own mean lies farther off than chance explains (four standard errors of lengths that vary
 as much as their mean), for then the mix has changed.
 
 Half a minute of forty requests a second wavers by 3 % though nothing changes, and a fleet that is
@@ -34,10 +34,9 @@ if TYPE_CHECKING:
 
 # The window that the source's rates are counted over.
 WINDOW_S: Final = 30.0
-# Standard errors beyond which a mean is another mean.
-_SIGMAS: Final = 3.0
-# A rate this many standard errors off the mean is another rate (one tick in eighty by chance).
-_CHANGE: Final = 2.5
+# What lies so many standard errors off what is usual is not chance: once in 30,000 ticks. (At
+# 2.5 to 3 a fleet of eight at constant load changed its size every few hours.)
+_SIGMAS: Final = 4.0
 _STEADY_S: Final = 120.0
 # How soon what waits is to be through, once there is somebody for it.
 CLEAR_S: Final = 60.0
@@ -98,12 +97,10 @@ def steadied(memory: ArrivalMemory, demand: Demand, now: WallTime) -> tuple[Arri
     rate = demand.requests_per_s.known
     if rate is None or rate <= 0:
         return msgspec.structs.replace(memory, rate=rate, at=now), demand
-    mean = rate
-    if memory.rate and memory.at is not None:
-        chance = _CHANGE * sqrt(memory.rate / WINDOW_S)
-        if abs(rate - memory.rate) <= chance:
-            part = 1.0 - exp(-max(0.0, now - memory.at) / _STEADY_S)
-            mean = memory.rate + (rate - memory.rate) * part
+    mean, before = rate, memory.rate or 0.0
+    if memory.at is not None and abs(rate - before) <= _SIGMAS * sqrt(before / WINDOW_S):
+        part = 1.0 - exp(-max(0.0, now - memory.at) / _STEADY_S)
+        mean = before + (rate - before) * part
     factor = mean / rate
     names = (
         "requests_per_s",

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from cardan.endpoint import EndpointId
 from cardan.instants import WallTime
-from cardan.scaling.arrivals import ArrivalMemory, Standing, arrived, watched
+from cardan.scaling.arrivals import (
+    ArrivalMemory,
+    Standing,
+    arrived,
+    steadied,
+    watched,
+    with_backlog,
+)
 from cardan.scaling.learned_mean import LearnedMean
 from cardan.scaling.observation import Datum, Demand, EndpointLoad, Freshness, Observation
 from cardan.scaling.service import Learned
@@ -79,6 +86,38 @@ def test_chance_does_not_change_the_size_of_a_request_but_another_mix_does() -> 
     for other in (1200.0, 300.0):
         changed = arrived(ArrivalMemory(), demand(20.0, other), LEARNED)
         assert changed.uncached_tokens_per_s.known == pytest.approx(other * 20)
+
+
+def steady(*rates: float) -> float:
+    """The rate that is believed after these, a tick of fifteen seconds each."""
+    memory, seen = ArrivalMemory(), Demand()
+    for tick, rate in enumerate(rates):
+        memory, seen = steadied(memory, demand(rate, 600.0), WallTime(15.0 * tick))
+    assert seen.uncached_tokens_per_s.known == pytest.approx(
+        600.0 * (seen.requests_per_s.known or 0)
+    )
+    return seen.requests_per_s.known or 0.0
+
+
+def test_chance_moves_a_mean_and_a_change_counts_at_once() -> None:
+    assert steady(30.0) == 30.0
+    assert 30.0 < steady(30.0, 32.0) < 30.5
+    assert steady(30.0, 45.0) == 45.0
+    assert steady(30.0, 15.0) == 15.0
+    assert steady(30.0, *[28.0] * 60) == pytest.approx(28.0, rel=0.01)
+
+
+def test_what_waits_beyond_a_request_an_engine_is_to_be_cleared_in_a_minute() -> None:
+    def waiting(*each: float) -> float:
+        loads = tuple(
+            EndpointLoad(id=EndpointId(f"e{i}"), pool="engines", waiting=fresh(many))
+            for i, many in enumerate(each)
+        )
+        seen = Observation(at=WallTime(0.0), endpoints=loads)
+        return with_backlog(demand(20.0, 600.0), seen).requests_per_s.known or 0.0
+
+    assert waiting(1.0, 0.5) == 20.0
+    assert waiting(301.0, 301.0) == pytest.approx(30.0)
 
 
 def test_what_is_not_fresh_stays_as_it_is() -> None:

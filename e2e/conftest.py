@@ -3,9 +3,10 @@
 Where one is missing the tests that want it are skipped, with one line that says what to do, or
 fail (`e2e.missing`).
 
-`make e2e-cluster` and `make e2e-operator` run two workers (`-n 2`). Tests on the whole cluster follow one another in one
-of them, for they share its node: mostly they wait for pods. The others run beside them, on an API
-server on which nothing runs; they too follow one another, for they share it.
+`make e2e-cluster` and `make e2e-operator` run two workers (`-n 2`). Tests on the whole cluster
+follow one another in one of them, for they share its node: mostly they wait for pods. The others
+run beside them, on an API server on which nothing runs; they too follow one another, for they share
+it.
 """
 
 from __future__ import annotations

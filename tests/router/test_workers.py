@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,10 +18,11 @@ from cardan_router.flags import parse
 from cardan_router.main import longest_end_s
 from cardan_router.sockets import ListenError, bind, port_of, reserve
 from cardan_router.telemetry.registry import Sample, Snapshot
-from cardan_router.workers import Board, Published, WorkerSlot, run_workers
+from cardan_router.workers import Board, Published
 from cardan_router.workers.sharing import Sharing
 
 from tests.fakes.waiting import DEADLINE_S
+from tests.router import supervised
 from tests.router.asking import ask, metric
 from tests.system.processes import get_json, status_of, until
 
@@ -105,53 +105,16 @@ def test_workers_end_with_their_supervisor_however_it_ends(procs: Processes) -> 
     until(lambda: not running(), "the workers to end")
 
 
-def in_child(run: Any) -> int:
-    """The status of `run()` in a process of its own, because supervisors mask signals."""
-    pid = os.fork()
-    if pid == 0:
-        status = 99
-        try:
-            status = run()
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fork beside pytest's own threads
 def test_a_worker_that_cannot_start_ends_all_with_its_status() -> None:
-    def cannot(slot: WorkerSlot) -> int:
-        if slot.number == 1:
-            return 1
-        time.sleep(3600)  # ended by the supervisor's SIGTERM
-        return 0
-
-    assert in_child(lambda: run_workers(2, cannot, {}, lambda: 3600.0)) == 1
+    assert supervised.status_of_scene(supervised.one_cannot_start) == 1
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_worker_that_hangs_is_killed_after_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cardan_router.workers.supervisor.KILL_AFTER_GRACE_S", 0.1)
-
-    def hangs(slot: WorkerSlot) -> int:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        if slot.number == 0:
-            os.kill(os.getppid(), signal.SIGTERM)
-        while True:
-            time.sleep(60)
-
-    assert in_child(lambda: run_workers(2, hangs, {}, lambda: 0.1)) == 0
+def test_a_worker_that_hangs_is_killed_after_the_grace() -> None:
+    assert supervised.status_of_scene(supervised.one_hangs) == 0
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_reload_that_is_asked_for_while_a_worker_starts_waits_for_it() -> None:
-    def starts(slot: WorkerSlot) -> int:
-        os.kill(os.getppid(), signal.SIGHUP)
-        if signal.sigtimedwait({signal.SIGHUP}, DEADLINE_S) is None:
-            return 1  # nothing was passed on
-        os.kill(os.getppid(), signal.SIGTERM)
-        return 0
-
-    assert in_child(lambda: run_workers(1, starts, {}, lambda: 1.0)) == 0
+    assert supervised.status_of_scene(supervised.one_is_reloaded_as_it_starts) == 0
 
 
 def test_a_grace_that_a_reload_has_raised_is_given(tmp_path: Path) -> None:

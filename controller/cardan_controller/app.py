@@ -22,6 +22,7 @@ import msgspec
 from aiohttp import web
 from cardan.errors import CardanError
 from cardan.instants import Monotonic, WallTime
+from cardan.scaling.decision import ReasonCode
 from cardan_kube.api import KubernetesApi, own_namespace
 
 from cardan_controller import gathering
@@ -141,7 +142,10 @@ class Operator:
             windows = Windows(metrics.short_window_s, metrics.long_window_s)
             return PrometheusSource(metrics.prometheus, windows)
         return GatewaySource(
-            self._gateways, short_s=metrics.short_window_s, long_s=metrics.long_window_s
+            self._gateways,
+            short_s=metrics.short_window_s,
+            long_s=metrics.long_window_s,
+            stale_after_s=metrics.stale_after_s,
         )
 
     # What the port asks
@@ -193,6 +197,7 @@ class Operator:
                 Pool(*key, pool.pool): pool.desired
                 for key, decision in self._ticker.decisions.items()
                 for pool in decision.pools
+                if all(reason.code is not ReasonCode.TARGET_ERROR for reason in pool.reasons)
             }
         )
 

@@ -207,6 +207,8 @@ class Carrier:
             else:
                 self._telemetry.writes.labels(write.what, "ok").inc()
                 return Result.DONE, ""
+        if fault is Fault.NOT_FOUND and write.request.method == "DELETE":
+            return Result.DONE, ""  # somebody has, or there never was one
         self._telemetry.writes.labels(write.what, fault.value).inc()
         if fault is Fault.CONFLICT:  # as a rule a pod became ready since the scale was looked at
             return Result.RACED, ""

@@ -131,6 +131,9 @@ class Driver:
                 answers = by_pod(await self._source.read(now))
         except TimeoutError:
             answers = _failed(now, f"no answers within {limit_s:g} s")
+        except Exception as error:  # a page that nobody foresaw is no reason to end
+            log.exception("what the source of metrics says cannot be used")
+            answers = _failed(now, f"{type(error).__name__}: {error}")
         failed = sum(bool(answer.failed) for answer in answers.by_name.values())
         self._telemetry.failed_asks.set(failed)
         return answers

@@ -16,6 +16,7 @@ from cardan_controller.cluster.others import same_target
 from cardan_controller.cluster.pods import endpoint_of, pool_state
 from cardan_controller.cluster.selectors import parse
 from cardan_controller.cluster.targets import TargetRef
+from cardan_controller.crds.fleet import Mode
 from cardan_controller.observing import Member, Subject
 from cardan_controller.planning import Home, Scaling, overlay_name
 
@@ -156,7 +157,9 @@ def _allowed(budgets: Sequence[DisruptionBudget], pods: Sequence[PodFacts]) -> i
 
 
 def _conflict(cluster: Cluster, fleet: Home, spec: FleetSpec) -> str:
-    """Who else scales one of the fleet's targets; empty if nobody does."""
+    """Who else scales one of the fleet's targets; empty if nobody does, or is meant to."""
+    if spec.mode is Mode.RECOMMEND:
+        return ""
     name = f"{fleet.namespace}/{fleet.name}"
     for pool in spec.pools:
         target = target_of(fleet.namespace, pool)
@@ -193,9 +196,10 @@ def _name(target: TargetRef) -> TargetName:
 
 
 def claims(fleets: Sequence[tuple[Home, FleetSpec]]) -> dict[TargetRef, str]:
-    """Whose each target is: of several fleets that name it, the first by name."""
+    """Whose each target is: of several fleets that would scale it, the first by name."""
     claimed: dict[TargetRef, str] = {}
-    for fleet, spec in sorted(fleets, key=lambda item: (item[0].namespace, item[0].name)):
+    acting = [item for item in fleets if item[1].mode is Mode.APPLY]
+    for fleet, spec in sorted(acting, key=lambda item: (item[0].namespace, item[0].name)):
         for pool in spec.pools:
             claimed.setdefault(target_of(fleet.namespace, pool), f"{fleet.namespace}/{fleet.name}")
     return claimed

@@ -36,11 +36,14 @@ class Source:
         self.scene = scene
         self.may = asyncio.Event()
         self.reads = 0
+        self.fault: Exception | None = None
 
     async def read(self, now: WallTime) -> Answers:
         """See `MetricsSource`."""
         self.reads += 1
         await self.may.wait()
+        if self.fault is not None:
+            raise self.fault
         return Answers(now, {name: Answer(self.scene.values.get(name, {})) for name in ASKS})
 
     async def close(self) -> None:
@@ -154,3 +157,14 @@ async def test_a_tick_that_fails_is_counted_and_followed_by_others() -> None:
         del stage.scene.cluster
         stage.scene.fleet(**ASLEEP, paused=True)
         await until(lambda: stage.ticks == 2)
+
+
+async def test_metrics_that_nobody_foresaw_are_metrics_that_failed() -> None:
+    async with staged() as stage:
+        stage.source.fault = ValueError("could not convert string to float: 'abc'")
+        stage.source.may.set()
+        stage.scene.fleet(**ASLEEP)
+        await until(lambda: stage.ticks)
+        status: Any = stage.scene.api.written("status")[-1].body
+        healthy = next(c for c in status["status"]["conditions"] if c["type"] == "MetricsHealthy")
+        assert (healthy["reason"], "'abc'" in healthy["message"]) == ("MetricsFailed", True)

@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 from cardan.instants import WallTime
 from cardan.scaling.budget import Budget
+from cardan_controller.carrying import home_of
+from cardan_controller.cluster.others import Autoscaler
+from cardan_controller.cluster.targets import TargetRef
+from cardan_controller.gathering import by_target, claims, gather
 from cardan_controller.wakes import WakeRequest
 from cardan_kube.reflector import Fault
 
@@ -232,3 +236,29 @@ def test_fleets_tell_of_changes_that_their_owner_made() -> None:
     scene.fleets.changed(fleet, deleted=True)
     assert scene.fleets.departed() == [KEY]
     assert scene.fleets.departed() == []
+
+
+async def test_a_former_home_without_an_overlay_holds_nothing_up() -> None:
+    scene = Scene(replicas=1)
+    scene.fleet(policies=THROUGHPUT, behavior=IMPATIENT, gateways={"namespace": "other"})
+    scene.load(5.0, 500.0)
+    await scene.tick()
+    scene.fleet(policies=THROUGHPUT, behavior=IMPATIENT)
+    scene.load(5.0, 2500.0)
+    scene.api.refuse = {"routingoverlays": Fault.NOT_FOUND}  # there never was one
+    await scene.tick()
+    assert scene.replicas["llama"] == 3
+
+
+async def test_a_fleet_that_only_recommends_is_in_nobodys_way() -> None:
+    scene = Scene(replicas=1)
+    target = TargetRef("n", "apps/v1", "Deployment", "llama")
+    first = scene.fleet("a-first", mode="Recommend")
+    second = scene.fleet("b-second")
+    homes = [(home_of(fleet), fleet.spec) for fleet in (first, second) if fleet.spec is not None]
+    assert claims(homes) == {target: "n/b-second"}
+    scaler = by_target([Autoscaler("keda-hpa", target)])
+    cluster = scene.cluster()._replace(autoscalers=scaler, claimed=claims(homes))
+    conflicts = [gather(cluster, home, spec, (), scene.now).conflict for home, spec in homes]
+    assert conflicts[0] == ""
+    assert "keda-hpa" in conflicts[1]

@@ -37,11 +37,12 @@ class GatewaySource:
         *,
         short_s: float,
         long_s: float,
+        stale_after_s: float = 45.0,
         timeout_s: float = 5.0,
         client: httpx.AsyncClient | None = None,
     ) -> None:
         self._gateways = gateways
-        self._history = History(short_s, long_s)
+        self._history = History(short_s, long_s, stale_after_s)
         self._client = client or httpx.AsyncClient(timeout=timeout_s)
         self._room = asyncio.Semaphore(AT_ONCE)
 

@@ -97,7 +97,8 @@ class _Scrapes:
 class History:
     """The scrapes of all gateways, and answers from them."""
 
-    def __init__(self, short_s: float, long_s: float) -> None:
+    def __init__(self, short_s: float, long_s: float, stale_after_s: float = 45.0) -> None:
+        self._stale_after_s = stale_after_s
         self._windows = {Window.SHORT: short_s, Window.LONG: long_s}
         self._gateways: dict[str, _Scrapes] = {}
 
@@ -112,6 +113,18 @@ class History:
         for gone in self._gateways.keys() - existing:
             del self._gateways[gone]
 
+    def _heard(self, now: WallTime) -> list[_Scrapes]:
+        """The gateways that speak; all of them where none does, for their age to be told.
+
+        One that has fallen silent would be counted for ever with what it said last.
+        """
+        young = [
+            scrapes
+            for scrapes in self._gateways.values()
+            if now - scrapes.taken[-1][0] <= self._stale_after_s
+        ]
+        return young or list(self._gateways.values())
+
     def answers(self, now: WallTime) -> Answers:
         """Every ask of the catalogue."""
         told = {name: Answer(self._answer(ask, now)) for name, ask in ASKS.items()}
@@ -120,20 +133,20 @@ class History:
     def _answer(self, ask: Ask, now: WallTime) -> dict[Labels, float]:
         values: dict[Labels, float] = {}
         if isinstance(ask, Quantile):
-            return self._quantiles(ask)
-        for scrapes in self._gateways.values():
+            return self._quantiles(ask, now)
+        for scrapes in self._heard(now):
             for labels, value in _told(ask, scrapes, self._windows, now):
                 key = (scrapes.namespace, *labels)
                 old = values.get(key)
                 values[key] = value if old is None else _joined(ask, old, value)
         return values
 
-    def _quantiles(self, ask: Quantile) -> dict[Labels, float]:
+    def _quantiles(self, ask: Quantile, now: WallTime) -> dict[Labels, float]:
         buckets: dict[Labels, dict[float, float]] = {}
         rate = Rate(
             metric=f"{ask.metric}_bucket", by=(*ask.by, "le"), window=ask.window, where=ask.where
         )
-        for scrapes in self._gateways.values():
+        for scrapes in self._heard(now):
             for (*labels, le), value in _rates(rate, scrapes, self._windows[ask.window]):
                 of = buckets.setdefault((scrapes.namespace, *labels), {})
                 of[float(le)] = of.get(float(le), 0.0) + value

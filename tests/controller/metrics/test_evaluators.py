@@ -101,3 +101,17 @@ def test_an_engines_own_counter_is_not_counted_once_for_each_gateway_nor_from_ze
         history.took("gw-b", "one", at, body if tick else b"cardan_ready 1\n")
     answers = history.answers(WallTime(NOW_S + 60.0))
     assert answers.value("endpoint_output_tokens", ("one", "e")) == pytest.approx(100.0)
+
+
+def test_a_gateway_that_has_fallen_silent_counts_no_more() -> None:
+    history = History(SHORT_S, LONG_S, stale_after_s=45.0)
+    for page in pages():
+        if page.gateway != "gw-b" or page.at_s < NOW_S - 100:
+            body = page.text().encode()
+            history.took(page.gateway, page.namespace, WallTime(page.at_s), body)
+    answers = history.answers(WallTime(NOW_S))
+    assert answers.value("gateways", ("one",)) == 1
+    assert answers.value("requests", ("one", "m")) == pytest.approx(4.5)
+    late = history.answers(WallTime(NOW_S + 600))
+    assert late.value("gateways", ("one",)) == 2  # nobody speaks: how long that is, is told
+    assert late.value("sample_age_s", ("one",)) == pytest.approx(604)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from cardan_kube.api import ApiError
 from cardan_kube.kinds import Kinds
+from cardan_kube.reflector import Fault
 from cardan_kube.writing import Collection
 
 from cardan_controller.cluster.targets import TargetFacts, TargetRef, read_scale
@@ -24,6 +25,9 @@ WATCHED: Final = {
     ("apps/v1", "Deployment"): "deployments",
     ("apps/v1", "StatefulSet"): "statefulsets",
 }
+# A scale that cannot be read now is most probably what it was: for so long it counts as that. A
+# target that seemed gone for a moment would be taken for a fleet of nothing.
+REMEMBERED_S: Final = 120.0
 # Questions to the API server that are under way at once.
 AT_ONCE: Final = 8
 
@@ -35,7 +39,9 @@ class Scales:
         self._api = api
         self._kinds = Kinds(api, clock)
         self._plurals = dict(WATCHED)
+        self._clock = clock
         self._found: dict[TargetRef, TargetFacts | str] = {}
+        self._read_at: dict[TargetRef, float] = {}
 
     def target(
         self, ref: TargetRef, workload: TargetFacts | None
@@ -56,6 +62,7 @@ class Scales:
             tasks = {ref: group.create_task(self._asked(ref, room)) for ref in refs}
         found = {ref: task.result() for ref, task in tasks.items()}
         self._found = found if whole else {**self._found, **found}
+        self._read_at = {ref: at for ref, at in self._read_at.items() if ref in self._found}
 
     async def _asked(self, ref: TargetRef, room: asyncio.Semaphore) -> TargetFacts | str:
         try:
@@ -64,8 +71,14 @@ class Scales:
                 if not kind.scalable:
                     return f"a {ref.kind} has no scale"
                 self._plurals[ref.api_version, ref.kind] = kind.collection.plural
-                return read_scale(await self._api.get(_path(ref, kind.collection.plural), {}))
+                facts = read_scale(await self._api.get(_path(ref, kind.collection.plural), {}))
+                self._read_at[ref] = self._clock()
+                return facts
         except ApiError as error:
+            before = self._found.get(ref)
+            young = self._clock() - self._read_at.get(ref, float("-inf")) <= REMEMBERED_S
+            if error.fault is not Fault.NOT_FOUND and young and before is not None:
+                return before
             return f"the scale of {ref.kind} {ref.name}: {error}"
         except (ValueError, msgspec.DecodeError) as error:
             return f"the scale of {ref.kind} {ref.name} cannot be understood: {error}"

@@ -1,0 +1,71 @@
+"""A target that cannot be read for a moment is what it was; one that is gone is gone."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from cardan_controller.cluster.scales import REMEMBERED_S, Scales
+from cardan_controller.cluster.targets import TargetRef
+from cardan_kube.api import ApiError
+from cardan_kube.reflector import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cardan_kube.api import Request
+
+REF = TargetRef("n", "leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", "big")
+KINDS = {
+    "resources": [
+        {"name": "leaderworkersets", "kind": "LeaderWorkerSet", "namespaced": True},
+        {"name": "leaderworkersets/scale", "kind": "Scale", "namespaced": True},
+    ]
+}
+SCALE = {
+    "metadata": {"resourceVersion": "7"},
+    "spec": {"replicas": 3},
+    "status": {"selector": "a=b"},
+}
+
+
+class Server:
+    """Answers, or fails as a test says."""
+
+    def __init__(self) -> None:
+        self.fault: Fault | None = None
+
+    async def get(self, path: str, query: Mapping[str, str]) -> bytes:
+        """See `Api`."""
+        del query
+        if not path.endswith("/scale"):
+            return json.dumps(KINDS).encode()
+        if self.fault is not None:
+            raise ApiError(self.fault, "not now")
+        return json.dumps(SCALE).encode()
+
+    async def send(self, request: Request) -> bytes:
+        """Nothing is written here."""
+        raise AssertionError(request)
+
+
+@pytest.mark.parametrize(
+    ("fault", "after_s", "known"),
+    [
+        (Fault.TIMEOUT, 15.0, True),
+        (Fault.OVERLOADED, REMEMBERED_S, True),
+        (Fault.TIMEOUT, REMEMBERED_S + 1, False),
+        (Fault.NOT_FOUND, 15.0, False),
+    ],
+)
+async def test_a_scale_that_cannot_be_read(fault: Fault, after_s: float, known: bool) -> None:
+    server, now = Server(), [100.0]
+    scales = Scales(server, lambda: now[0])
+    await scales.refresh([REF])
+    first = scales.target(REF, None)
+    assert not isinstance(first, str)
+    assert first[0].replicas == 3
+    server.fault, now[0] = fault, 100.0 + after_s
+    await scales.refresh([REF])
+    assert (scales.target(REF, None) == first) is known

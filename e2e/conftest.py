@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
+import tests.conftest  # noqa: F401 - programs take signals, however the tests were started
 from e2e.cluster import given, up
 from e2e.images import CLIENT, load
 from e2e.missing import excused

@@ -58,6 +58,7 @@ from cardan_controller.crds.status import (
 from e2e.cluster.errors import CommandError
 from e2e.cluster.paths import ROOT
 from e2e.crds.conftest import API_VERSION, fleet
+from tests.system.processes import until
 
 if TYPE_CHECKING:
     from e2e.cluster.interface import Cluster
@@ -316,6 +317,17 @@ def test_they_are_among_all_that_a_namespace_has(server: Server) -> None:
 
 
 def test_each_field_is_explained(installed: Cluster) -> None:
-    told = installed.kubectl("explain", "inferencefleet.spec.behavior.scaleDown")
+    told = ""
+
+    def explains() -> bool:
+        """The server tells of a new kind a moment after it has taken its definition."""
+        nonlocal told
+        try:
+            told = installed.kubectl("explain", "inferencefleet.spec.behavior.scaleDown")
+        except CommandError as error:
+            return "couldn't find resource" not in str(error)
+        return True
+
+    until(explains, "the kind to be explained")
     assert "stabilizationWindowSeconds" in told
     assert "A change by less than this share is none." in told

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from cardan.overlay import ModelOverlay
+from cardan.scaling.drain import DrainMemory
 from cardan.scaling.orders import orders
 from cardan_kube.api import ApiError
 from cardan_kube.events import Events, Regarding, Reporter
@@ -106,7 +107,7 @@ class Carrier:
         )
         writes = [*_left_behind(one), *self._planned(one, given)]
         result, words = await self._all_written(one.key, writes, known, room)
-        known.memory = memory if one.acts and result is Result.DONE else one.memory
+        known.memory = memory if one.acts and result is Result.DONE else _kept(one)
         known.home = one.part.home if result is Result.DONE else known.home
         if result is Result.DONE and one.observation.wake_requested_at is not None:
             self._wakes.done(one.part.home.gateways, one.spec.model)
@@ -137,8 +138,11 @@ class Carrier:
         part, overlay = one.part, given.overlay
         if one.spec.paused:
             return []  # nothing is changed, what gateways were told neither
-        if not one.acts:  # who only recommends tells gateways nothing
-            return [*planning.overlays(part.home, one.spec.model, ModelOverlay(), part.overlay)]
+        if not one.acts:  # who only recommends tells gateways nothing, and marks no pod
+            return [
+                *planning.overlays(part.home, one.spec.model, ModelOverlay(), part.overlay),
+                *planning.costs({}, part.pods),
+            ]
         if overlay.dormant is not None:
             dormant = msgspec.structs.replace(overlay.dormant, wake_url=self._wake_url)
             overlay = msgspec.structs.replace(overlay, dormant=dormant)
@@ -221,6 +225,18 @@ def home_of(fleet: Fleet) -> Home:
     meta = fleet.meta
     gateways = fleet.spec.gateways.namespace if fleet.spec is not None else ""
     return Home(meta.namespace, meta.name, meta.uid, gateways or meta.namespace)
+
+
+def _kept(one: Decided) -> Memory:
+    """What stays of a tick that was not carried out.
+
+    Who does not act has let its drains go: gateways give their endpoints keys again, and a clock
+    that ran on would have them taken at once, in the middle of requests, when it acts again.
+    """
+    if one.acts or one.spec.paused:
+        return one.memory
+    released = tuple(v for v in one.memory.drains.victims if v.released_at is not None)
+    return msgspec.structs.replace(one.memory, drains=DrainMemory(released))
 
 
 def _left_behind(one: Decided) -> list[Write]:

@@ -262,3 +262,24 @@ async def test_a_fleet_that_only_recommends_is_in_nobodys_way() -> None:
     conflicts = [gather(cluster, home, spec, (), scene.now).conflict for home, spec in homes]
     assert conflicts[0] == ""
     assert "keda-hpa" in conflicts[1]
+
+
+async def test_who_acts_no_more_lets_its_drains_go() -> None:
+    scene = Scene(replicas=3)
+    down = {"scaleDown": {"stabilizationWindowSeconds": 0}}
+    scene.fleet(policies=THROUGHPUT, behavior=down)
+    scene.load(5.0, 2500.0)
+    await scene.tick()
+    scene.load(5.0, 100.0)
+    for _ in range(20):
+        await scene.tick()
+        if scene.api.written("pods"):
+            break
+    assert scene.overlays["n/llama"].models["m"].draining
+    marked = len(scene.api.written("pods"))
+    scene.fleet(policies=THROUGHPUT, behavior=down, mode="Recommend")
+    await scene.tick()
+    assert not scene.overlays
+    known = scene.ticker._known[KEY]
+    assert not known.memory.drains.victims
+    assert marked

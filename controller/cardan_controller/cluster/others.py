@@ -57,7 +57,7 @@ class _BudgetStatus(msgspec.Struct, rename="camel"):
 
 
 class _BudgetSpec(msgspec.Struct):
-    selector: msgspec.Raw = msgspec.Raw(b"{}")
+    selector: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Budget(msgspec.Struct):
@@ -84,6 +84,14 @@ def read_budget(raw: msgspec.Raw) -> DisruptionBudget:
     return DisruptionBudget(
         found.metadata.name,
         found.metadata.namespace,
-        selector_of(found.spec.selector),
+        _covered(found.spec.selector),
         found.status.disruptions_allowed,
     )
+
+
+def _covered(selector: msgspec.Raw) -> Selector:
+    """The pods of a budget: without a selector none, with an empty one all of its namespace."""
+    if bytes(selector) == b"null":
+        return Selector(())
+    told = selector_of(selector)
+    return told._replace(everything=not told.requirements)

@@ -49,13 +49,19 @@ class Requirement(NamedTuple):
 
 
 class Selector(NamedTuple):
-    """A conjunction. One without requirements matches nothing here: no fleet owns every pod."""
+    """A conjunction. One without requirements matches nothing here: no fleet owns every pod.
+
+    `everything`: one that is empty on purpose, as a PodDisruptionBudget may have it.
+    """
 
     requirements: tuple[Requirement, ...]
+    everything: bool = False
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Is an object with these labels meant?"""
-        return bool(self.requirements) and all(one.matches(labels) for one in self.requirements)
+        if not self.requirements:
+            return self.everything
+        return all(one.matches(labels) for one in self.requirements)
 
     def text(self) -> str:
         """As `kubectl get -l` takes it."""

@@ -127,3 +127,14 @@ def test_a_disruption_budget() -> None:
     budget = read_budget(raw(manifest))
     assert (budget.name, budget.namespace, budget.allowed) == ("b", "n", 2)
     assert budget.selector == parse("app=vllm")
+
+
+@pytest.mark.parametrize(
+    ("spec", "covers"),
+    [({"selector": {}}, True), ({}, False), ({"selector": {"matchLabels": {"app": "x"}}}, False)],
+)
+def test_an_empty_budget_covers_all_pods_and_one_without_a_selector_none(
+    spec: Any, covers: bool
+) -> None:
+    budget = read_budget(raw({"metadata": {"name": "b", "namespace": "n"}, "spec": spec}))
+    assert budget.selector.matches({"app": "vllm"}) is covers

@@ -2,8 +2,9 @@
 
 A gateway that holds a request for a fleet at zero says so once; the operator's next step is then
 not up to fifteen seconds away but at once. Saying it again changes nothing, and a name that no
-fleet answers to is forgotten after a minute: the worst that a stranger with access to the port can
-do is to wake a fleet that its owner has allowed to sleep.
+fleet answers to is forgotten after a minute. A stranger with access to the port can wake fleets
+that may sleep, and by many made-up names crowd out pushes until the next tick finds who is held:
+the chart's network policy lets gateways alone in.
 """
 
 from __future__ import annotations

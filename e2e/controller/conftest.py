@@ -7,10 +7,10 @@ import secrets
 from typing import TYPE_CHECKING
 
 import pytest
-from cardan_controller.crds.main import text
 
 from e2e.controller.pages import Page, served
 from e2e.controller.world import World
+from e2e.definitions import with_definitions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,14 +43,6 @@ def own_world(own_installed: Cluster, tmp_path: Path) -> Iterator[World]:
     """The same on a server that a module may stop."""
     with a_world(own_installed, tmp_path) as made:
         yield made
-
-
-def with_definitions(api: Cluster) -> Cluster:
-    """The cluster, with our definitions."""
-    api.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=text())
-    names = ("crd/inferencefleets.cardan.dev", "crd/routingoverlays.cardan.dev")
-    api.kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
-    return api
 
 
 @contextlib.contextmanager

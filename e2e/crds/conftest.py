@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cardan_controller.crds.main import text
 
 from e2e.cluster.errors import CommandError
+from e2e.definitions import with_definitions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,10 +65,7 @@ class Server:
 @pytest.fixture(scope="session")
 def installed(api: Cluster) -> Cluster:
     """The definitions are there, and in use."""
-    api.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=text())
-    names = ("crd/inferencefleets.cardan.dev", "crd/routingoverlays.cardan.dev")
-    api.kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
-    return api
+    return with_definitions(api)
 
 
 @pytest.fixture(scope="module")

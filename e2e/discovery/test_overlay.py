@@ -9,8 +9,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cardan_controller.crds.main import text as definitions
 
+from e2e.definitions import with_definitions
 from e2e.discovery.conftest import rule
 from e2e.discovery.load import MODEL, Load
 from tests.router.asking import ask, get_state, metric
@@ -41,14 +41,7 @@ def api(private_api: Cluster) -> Cluster:
 @pytest.fixture
 def installed(api: Cluster) -> Cluster:
     """The same, with our definitions."""
-    install(api)
-    return api
-
-
-def install(api: Cluster) -> None:
-    """Our definitions are there, and in use."""
-    api.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=definitions())
-    api.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=60s")
+    return with_definitions(api)
 
 
 class Fleet:
@@ -228,7 +221,7 @@ def test_an_operator_that_is_installed_later_is_followed(
     until(lambda: "is the CRD RoutingOverlay installed?" in front.child.output(), "a word of it")
     assert ask(front.child.url)["endpoint"] == "a"
     fleet = Fleet(api, namespace, front)
-    install(api)
+    with_definitions(api)
     fleet.say({"draining": ["a"]})
     fleet.shows(f"{MODEL}: draining a")
     assert front.child.output().count("is the CRD RoutingOverlay installed?") == 1

@@ -89,7 +89,9 @@ class Operator:
         self.telemetry = Telemetry()
         self.recommendations = Recommendations()
         self.fleets = Fleets(lambda key: self._driver.press(key))
-        self.wakes = Wakes(lambda: self._driver.press())
+        self.wakes = Wakes(
+            lambda: self._driver.press(), self._serves, self.telemetry.wakes_dropped.inc
+        )
         meter = WatchMeter(self.telemetry, monotonic)
         self.view = ClusterView(config.kubeconfig, config.namespaces, meter, rng)
         self._api = KubernetesApi(config.kubeconfig, AGENT)
@@ -161,6 +163,14 @@ class Operator:
     def ready(self) -> bool:
         """See `Standing`."""
         return self.view.synced
+
+    def _serves(self, namespace: str, model: str) -> bool:
+        """Has any fleet this model at gateways of this namespace?"""
+        return any(
+            fleet.spec.model == model and home_of(fleet).gateways == namespace
+            for _, fleet in self.fleets
+            if fleet.spec is not None
+        )
 
     # What runs
 

@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from cardan_controller.wakes import WakeRequest
+from cardan_controller.wakes import Noted, WakeRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,5 +90,6 @@ class Port:
             wanted = _decode(await request.read())
         except msgspec.DecodeError as error:
             return web.Response(status=400, text=f"{error}\n")
-        self._wakes.note(wanted, self._clock())
+        if self._wakes.note(wanted, self._clock(), request.remote or "") is Noted.DROPPED:
+            return web.Response(status=429, text="no fleet of that model, and too many of those\n")
         return web.Response(status=202, text="noted\n")

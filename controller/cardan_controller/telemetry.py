@@ -64,6 +64,11 @@ class Telemetry:
             "cardan_controller_watch_errors", "What failed in watches.", ("reason",), registry=r
         )
         self.wakes = Counter("cardan_controller_wakes", "Fleets woken by a push.", registry=r)
+        self.wakes_dropped = Counter(
+            "cardan_controller_wakes_dropped",
+            "Pushes for models of no known fleet that found no place: somebody makes up names.",
+            registry=r,
+        )
         self.failures = Counter(
             "cardan_controller_fleet_failures",
             "Fleets that a tick could not look after by a fault of the operator's own.",

@@ -9,7 +9,14 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from cardan.instants import WallTime
 from cardan_controller.serving import Port
-from cardan_controller.wakes import KEPT_S, MAX_WAKES, WakeRequest, Wakes
+from cardan_controller.wakes import (
+    KEPT_S,
+    MAX_UNKNOWN,
+    MAX_UNKNOWN_OF_ONE,
+    Noted,
+    WakeRequest,
+    Wakes,
+)
 from prometheus_client import CollectorRegistry, Counter
 
 if TYPE_CHECKING:
@@ -122,10 +129,45 @@ async def test_metrics_are_served(start: Start) -> None:
     assert answer.headers["content-type"].startswith("text/plain")
 
 
-def test_pushes_that_concern_nobody_are_forgotten_and_bounded() -> None:
-    wakes = Wakes(lambda: None)
-    noted = [wakes.note(WakeRequest("ns", f"m{i}"), NOW) for i in range(MAX_WAKES + 10)]
-    assert sum(noted) == MAX_WAKES
+NAMES = [WakeRequest("ns", f"m{i}") for i in range(MAX_UNKNOWN_OF_ONE + 5)]
+
+
+def test_pushes_that_concern_nobody_are_forgotten_and_bounded_by_sender() -> None:
+    dropped: list[int] = []
+    wakes = Wakes(lambda: None, lambda *_: False, lambda: dropped.append(1))
+    noted = [wakes.note(name, NOW, "a") for name in NAMES]
+    assert noted.count(Noted.NEWS) == MAX_UNKNOWN_OF_ONE
+    assert noted.count(Noted.DROPPED) == len(dropped) == 5
+    assert wakes.note(WakeRequest("ns", "other"), NOW, "b") is Noted.NEWS
     later = WallTime(NOW + KEPT_S + 1)
     assert wakes.requested_at("ns", "m0", later) is None
-    assert wakes.note(WakeRequest("ns", "m0"), later)
+    assert wakes.note(WakeRequest("ns", "m0"), later, "a") is Noted.NEWS
+
+
+def test_made_up_names_take_no_fleets_place() -> None:
+    wakes = Wakes(lambda: None, lambda _, model: model.startswith("real"))
+    for number in range(2 * MAX_UNKNOWN):
+        wakes.note(WakeRequest("ns", f"m{number}"), NOW, f"sender-{number}")
+    assert wakes.note(WakeRequest("ns", "more"), NOW, "gateway") is Noted.DROPPED
+    real = [WakeRequest("ns", f"real-{number}") for number in range(MAX_UNKNOWN)]
+    assert {wakes.note(push, NOW, "gateway") for push in real} == {Noted.NEWS}
+    assert all(wakes.requested_at("ns", push.model, NOW) == NOW for push in real)
+
+
+def test_a_push_for_a_fleet_that_is_not_known_yet_waits_for_it() -> None:
+    fleets: set[str] = set()
+    wakes = Wakes(lambda: None, lambda _, model: model in fleets)
+    assert wakes.note(WakeRequest("ns", "m"), NOW) is Noted.NEWS
+    fleets.add("m")
+    assert wakes.requested_at("ns", "m", NOW) == NOW
+    assert wakes.note(WakeRequest("ns", "m"), NOW) is Noted.KNOWN
+    wakes.done("ns", "m")
+    assert wakes.note(WakeRequest("ns", "m"), NOW) is Noted.NEWS
+
+
+async def test_a_push_that_finds_no_place_is_refused(start: Start) -> None:
+    wakes = Wakes(lambda: None, lambda *_: False)
+    client = await start(Standing(), wakes)
+    bodies = [{"namespace": push.namespace, "model": push.model} for push in NAMES]
+    answers = [(await client.post("/v1/wake", json=body)).status for body in bodies]
+    assert answers == [202] * MAX_UNKNOWN_OF_ONE + [429] * 5

@@ -57,7 +57,7 @@ class Kind(NamedTuple, Generic[T]):
     if_unknown: str = ""
 
 
-PODS: Final = Kind(Collection("", "v1", "pods"), read_pod)
+PODS: Final = Collection("", "v1", "pods")
 DEPLOYMENTS: Final = Kind(Collection("apps", "v1", "deployments"), read_workload)
 STATEFUL_SETS: Final = Kind(Collection("apps", "v1", "statefulsets"), read_workload)
 AUTOSCALERS: Final = Kind(
@@ -140,7 +140,9 @@ class ClusterView:
         def watch(kind: Kind[T]) -> Watched[T]:
             return Watched(kind, namespaces, api, meter, rng)
 
-        self.pods: Watched[PodFacts] = watch(PODS)
+        self.pods: Watched[PodFacts] = watch(
+            Kind(PODS, lambda raw: read_pod(raw, self.pods.get))  # with what was read of it before
+        )
         self.deployments: Watched[TargetFacts] = watch(DEPLOYMENTS)
         self.stateful_sets: Watched[TargetFacts] = watch(STATEFUL_SETS)
         self.autoscalers: Watched[Autoscaler] = watch(AUTOSCALERS)

@@ -56,15 +56,75 @@ STUCK = {
 }
 
 
+def lived(*lives: Any, **meta: Any) -> PodFacts:
+    """A pod that was seen with these conditions, one after the other."""
+    seen: PodFacts | None = None
+    for conditions in lives:
+        read = read_pod(pod(conditions=conditions, **meta), {"serving/vllm-0": seen}.get)
+        assert read is not None
+        seen = read
+    assert seen is not None
+    return seen
+
+
+def at(condition: Any, moment: str) -> Any:
+    """A condition that became so then."""
+    return {**condition, "lastTransitionTime": moment}
+
+
 def test_a_ready_pod_tells_how_long_it_took_to_start() -> None:
-    state = pool_state(1, [facts(conditions=[IS_READY])], {}, NOW)
+    state = pool_state(1, [lived([], [IS_READY])], {}, NOW)
     assert (state.desired, state.ready, state.pending) == (1, 1, ())
     assert state.started_s == (150.0,)
 
 
 def test_one_that_started_long_ago_teaches_nothing() -> None:
     later = WallTime(NOW + 86_400.0)
-    assert pool_state(1, [facts(conditions=[IS_READY])], {}, later).started_s == ()
+    assert pool_state(1, [lived([], [IS_READY])], {}, later).started_s == ()
+
+
+def test_one_that_is_ready_at_the_first_look_may_have_been_so_before_and_teaches_nothing() -> None:
+    state = pool_state(1, [facts(conditions=[IS_READY])], {}, NOW)
+    assert (state.ready, state.started_s) == (1, ())
+
+
+def test_only_the_first_time_that_it_is_ready_is_its_start() -> None:
+    later, again = "2026-11-21T15:00:00Z", "2026-11-21T15:00:20Z"
+    lives: tuple[Any, ...] = ([], [IS_READY], [at(NOT_READY, later)], [at(IS_READY, again)])
+    now = WallTime(instant(again))
+    assert pool_state(1, [lived(*lives)], {}, now).started_s == ()
+    early = WallTime(instant(READY) + 60.0)
+    assert pool_state(1, [lived(*lives[:3])], {}, early).started_s == (150.0,)
+
+
+def test_one_that_was_ready_is_late_from_when_it_was_so_no_more() -> None:
+    later = "2026-11-21T15:00:00Z"
+    blip = lived([IS_READY], [at(NOT_READY, later)])
+    (pending,) = pool_state(1, [blip], {}, WallTime(instant(later) + 5.0)).pending
+    assert pending.since == instant(later)
+
+
+def test_a_new_pod_under_an_old_name_starts_anew() -> None:
+    first = lived([], [IS_READY])
+    read = read_pod(pod(uid="another"), {"serving/vllm-0": first}.get)
+    assert read is not None
+    (pending,) = pool_state(1, [read], {}, NOW).pending
+    assert pending.since == instant(CREATED)
+
+
+def test_an_operator_that_has_only_just_come_can_tell_a_blip_from_a_start() -> None:
+    """Kubelet says that a pod is not ready when it takes it up, and not again before it was."""
+    ran, later, again = "2026-11-21T10:00:03Z", "2026-11-21T15:00:00Z", "2026-11-21T15:00:20Z"
+    initialized = at({"type": "Initialized", "status": "True"}, ran)
+    now = WallTime(instant(again))
+    blip = lived([initialized, at(NOT_READY, later)])
+    (pending,) = pool_state(1, [blip], {}, now).pending
+    assert pending.since == instant(later)
+    over = lived([initialized, at(NOT_READY, later)], [initialized, at(IS_READY, again)])
+    assert pool_state(1, [over], {}, now).started_s == ()
+    start = lived([initialized, at(NOT_READY, ran)])
+    (pending,) = pool_state(1, [start], {}, now).pending
+    assert pending.since == instant(CREATED)
 
 
 @pytest.mark.parametrize("conditions", [[], [NOT_READY], [STUCK]])

@@ -57,14 +57,17 @@ class Rendered(NamedTuple):
     @property
     def role(self) -> Object:
         """The Role or ClusterRole by which it finds engines."""
-        roles = (*of_kind(self.objects, "Role"), *of_kind(self.objects, "ClusterRole"))
+        roles = [found for kind in ("Role", "ClusterRole") for found in self._mine(kind)]
         (role,) = (found for found in roles if found["rules"] != [OVERLAYS])
         return role
 
     @property
     def rights(self) -> list[Object]:
         """The account, with its roles and bindings."""
-        return [found for kind in KINDS for found in of_kind(self.objects, kind)]
+        return [found for kind in KINDS for found in self._mine(kind)]
+
+    def _mine(self, kind: str) -> list[Object]:
+        return of_kind(self.objects, kind, "router")
 
     def without(self, rule: int, verb: str) -> list[Object]:
         """The same rights but one."""

@@ -44,7 +44,7 @@ KINDS = ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
 
 def rights(objects: list[Object], *, overlays: bool = False) -> list[Object]:
     """Roles and bindings for finding engines, or for what an operator says."""
-    found = [found for kind in KINDS for found in of_kind(objects, kind)]
+    found = [found for kind in KINDS for found in of_kind(objects, kind, "router")]
     return [one for one in found if one["metadata"]["name"].endswith("-overlays") is overlays]
 
 
@@ -104,7 +104,7 @@ def test_two_releases_that_watch_everything_do_not_share_a_cluster_role() -> Non
     names = {
         found["metadata"]["name"]
         for release in ("cardan", "other-cardan")
-        for found in of_kind(render(everything, release=release), "ClusterRole")
+        for found in of_kind(render(everything, release=release), "ClusterRole", "router")
     }
     assert names == {f"{NAMESPACE}:cardan-router", f"{NAMESPACE}:other-cardan-router"}
 

@@ -314,6 +314,7 @@ class Crds(Node):
 
     install: bool
     keep: bool
+    user_roles: bool
 
 
 class Rbac(Node):

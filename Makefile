@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cardan needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1" -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[router,kubernetes,controller,sim]' --group test --group lint
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[router,kubernetes,controller,scaling,sim]' --group test --group lint
 	@touch $@
 
 sync: $(READY) ## create .venv with everything, pinned by constraints.txt

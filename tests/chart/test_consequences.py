@@ -160,7 +160,8 @@ def test_everything_is_called_after_the_release(release: str, name: str) -> None
     ours = [found for found in objects if found["kind"] != "CustomResourceDefinition"]
     names = {found["metadata"]["name"] for found in ours}
     parts = ("router", "engine", "overlays", "test")
-    assert names == {name, *(f"{name}-{part}" for part in parts)}
+    own = {name, *(f"{name}-{part}" for part in parts)}
+    assert names == own | {f"{NAMESPACE}:{name}-{who}" for who in ("view", "edit", "admin")}
 
 
 def test_a_long_release_name_stays_within_what_kubernetes_takes() -> None:

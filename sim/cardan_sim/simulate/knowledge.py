@@ -1,0 +1,123 @@
+"""What a gateway can know of the engines, and when: the information models.
+
+Routing is as good as what is known, so this is a part of a scenario like the fleet is. A gateway
+always knows what it has itself sent and what came back (`cardan.ledger`, the usage in answers).
+Beyond that:
+
+    exact       all gateways share one mind, and see every engine's cache as it is
+    own         nothing: what it has sent, and what it believes of the caches
+    metrics     own, and every engine's metrics every `every_s`, `delay_s` late, some of them lost
+    kv-events   metrics, and every engine's cache as it is (each block that is stored or evicted is
+                told at once)
+
+Metrics are the production `EngineMetrics` and go through `EndpointState.observe`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+from cardan.shadow import Shadow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cardan_sim.simulate.engines.base import EngineModel
+    from cardan_sim.simulate.jobs import Naming
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class Scrapes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When metrics are read: every `every_s` (times 0.8 to 1.2, so that gateways do not beat)."""
+
+    every_s: Positive = 1.0
+    delay_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    lost_share: Share = 0.0
+
+
+class Exact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="exact"):
+    """One mind for all gateways; caches as they are."""
+
+    @property
+    def scrapes(self) -> Scrapes | None:
+        """None: nothing is sent by others that this mind does not know."""
+        return None
+
+    shares_mind = True
+    sees_caches = True
+
+
+class Own(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="own"):
+    """What a gateway has sent itself, and its own shadow of the caches."""
+
+    @property
+    def scrapes(self) -> Scrapes | None:
+        """None: engines are not asked."""
+        return None
+
+    shares_mind = False
+    sees_caches = False
+
+
+class Metrics(Scrapes, frozen=True, forbid_unknown_fields=True, tag="metrics", kw_only=True):
+    """Own, and the engines' metrics."""
+
+    @property
+    def scrapes(self) -> Scrapes | None:
+        """This."""
+        return self
+
+    shares_mind = False
+    sees_caches = False
+
+
+class KvEvents(Scrapes, frozen=True, forbid_unknown_fields=True, tag="kv-events", kw_only=True):
+    """The engines' metrics, and their caches as they are."""
+
+    @property
+    def scrapes(self) -> Scrapes | None:
+        """This."""
+        return self
+
+    shares_mind = False
+    sees_caches = True
+
+
+AnyKnowledge = Exact | Own | Metrics | KvEvents
+DEFAULT: Final = Metrics()
+
+
+class SeenCache(Shadow):
+    """A shadow that is no belief: it asks the engine model itself."""
+
+    __slots__ = ("_engine", "_naming")
+
+    def __init__(self, engine: EngineModel, naming: Naming) -> None:
+        super().__init__(1)
+        self._engine = engine
+        self._naming = naming
+
+    def match(self, chain: Sequence[int]) -> int:
+        """How many leading blocks the engine has; a tail that is no whole block is never had."""
+        holds, id_of = self._engine.holds, self._naming.id_of
+        low, high = 0, len(chain)
+        while low < high:
+            middle = (low + high + 1) >> 1
+            if holds(id_of(chain[middle - 1])):
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def insert(self, chain: Sequence[int]) -> None:
+        """Nothing: the engine has done it."""
+
+    def resize(self, capacity_blocks: int) -> None:
+        """Nothing: the engine's size is its own."""
+
+    def clear(self) -> None:
+        """Nothing, but for the empty belief underneath."""
+        super().clear()

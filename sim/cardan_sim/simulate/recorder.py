@@ -1,0 +1,94 @@
+"""What became of each request, in columns: a million rows are tens of megabytes."""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING, Final
+
+from cardan.decision import Reason
+from cardan.ledger import Outcome
+
+if TYPE_CHECKING:
+    from cardan.lifecycle import Exchange
+
+REASONS: Final = tuple(Reason)
+OUTCOMES: Final = tuple(Outcome)
+_REASON: Final = {reason: index for index, reason in enumerate(REASONS)}
+_OUTCOME: Final = {outcome: index for index, outcome in enumerate(OUTCOMES)}
+NAN: Final = float("nan")
+
+
+class Recorder:
+    """One row a request, in order of arrival. Times in seconds, lengths in tokens.
+
+    `ttft_s` and `e2e_s` count from the client's sending and are NaN where there was no such moment;
+    `gap_s` is the longest time between two tokens; `cached` is the engine's word and `believed` the
+    router's, both -1 where there is none. `endpoint` is the index of the engine that answered, -1
+    for none. `outcome` is -1 until there is one.
+    """
+
+    def __init__(self) -> None:
+        self.arrived_s = array("d")
+        self.ttft_s = array("d")
+        self.e2e_s = array("d")
+        self.gap_s = array("d")
+        self.tokens = array("l")
+        self.output = array("l")
+        self.cached = array("l")
+        self.believed = array("d")
+        self.depth = array("h")
+        self.reason = array("b")
+        self.outcome = array("b")
+        self.endpoint = array("h")
+        self.attempts = array("h")
+        self.tenants: list[str] = []
+        self._tenant_ids: dict[str, int] = {}
+        self.tenant = array("l")
+        self.pending_cv: list[float] = []
+        self.pending_at: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self.arrived_s)
+
+    def arrived(self, now: float, tokens: int, tenant: str) -> int:
+        """A new row; returns its number."""
+        number = len(self.arrived_s)
+        self.arrived_s.append(now)
+        for column in (self.ttft_s, self.e2e_s, self.gap_s, self.believed):
+            column.append(NAN)
+        self.tokens.append(tokens)
+        self.output.append(0)
+        self.cached.append(-1)
+        for short in (self.reason, self.outcome, self.endpoint):
+            short.append(-1)
+        self.depth.append(0)
+        self.attempts.append(0)
+        known = self._tenant_ids.get(tenant)
+        if known is None:
+            known = self._tenant_ids[tenant] = len(self.tenants)
+            self.tenants.append(tenant)
+        self.tenant.append(known)
+        return number
+
+    def ended(self, number: int, exchange: Exchange, now: float, endpoint: int) -> None:
+        """A request has its one outcome. RuntimeError for a second one."""
+        if self.outcome[number] >= 0 or exchange.outcome is None:
+            raise RuntimeError(f"request {number} does not end exactly once")
+        self.outcome[number] = _OUTCOME[exchange.outcome]
+        self.attempts[number] = exchange.attempts
+        self.endpoint[number] = endpoint
+        if exchange.outcome is Outcome.OK:
+            self.e2e_s[number] = now - self.arrived_s[number]
+        if exchange.first_byte_at is not None:
+            self.ttft_s[number] = exchange.first_byte_at - self.arrived_s[number]
+        decision = exchange.decision
+        if decision is not None:
+            self.reason[number] = _REASON[decision.reason]
+            self.depth[number] = decision.depth
+            self.believed[number] = decision.chosen.cached_real_tokens
+
+    def answered(self, number: int, cached: int, output: int, gap_s: float) -> None:
+        """What the engine says of its answer."""
+        self.cached[number] = cached
+        self.output[number] = output
+        self.gap_s[number] = gap_s

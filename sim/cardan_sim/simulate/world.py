@@ -1,0 +1,132 @@
+"""One run: put a world together, play the jobs, check that nothing was lost, sum up."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+from cardan.candidates.base import splitmix64
+from cardan.fleet import Fleet, FleetConfig
+from cardan.retries import RetryConfig
+from cardan.scheduler import AdmissionConfig, Scheduler
+
+from cardan_sim.simulate import knowledge as known
+from cardan_sim.simulate.cluster import Cluster, join
+from cardan_sim.simulate.engines import AnyEngine
+from cardan_sim.simulate.faults import AnyFault, plan
+from cardan_sim.simulate.gateway import Gateway
+from cardan_sim.simulate.jobs import KEY_BLOCK_TOKENS, Naming
+from cardan_sim.simulate.kernel import Kernel
+from cardan_sim.simulate.knowledge import AnyKnowledge, SeenCache
+from cardan_sim.simulate.laws import check
+from cardan_sim.simulate.recorder import Recorder
+from cardan_sim.simulate.watching import Scraper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from cardan.policies import AnyPolicy
+
+    from cardan_sim.simulate.engines.base import EngineModel
+    from cardan_sim.simulate.jobs import Job
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+# BLIS's fit of vLLM's API server: what a request takes before the scheduler sees it.
+API_S: Final = 0.0156
+
+
+class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything about a run but the jobs, the policy and the seed.
+
+    `request_s` and `answer_s` are the way to an engine and back, its API server included.
+    """
+
+    engines: Count = 8
+    engine: AnyEngine
+    gateways: Count = 1
+    knowledge: AnyKnowledge = known.DEFAULT
+    slo_ttft_s: Annotated[float, msgspec.Meta(gt=0)] = 5.0
+    request_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    answer_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    admission: AdmissionConfig = AdmissionConfig()
+    retry: RetryConfig = RetryConfig()
+    fleet: FleetConfig | None = None
+    faults: tuple[AnyFault, ...] = ()
+
+
+class World:
+    """A cluster with its gateways, ready to play; afterwards, what there is to ask of it."""
+
+    def __init__(self, setup: Setup, policy: AnyPolicy, seed: int) -> None:
+        self.setup = setup
+        self.kernel = Kernel()
+        self.recorder = Recorder()
+        self.rng = Random(splitmix64(seed))
+        self.naming = Naming(splitmix64(seed + 1))
+        self.cluster = Cluster(
+            self.kernel,
+            [self.make_engine(index) for index in range(setup.engines)],
+            self.recorder,
+            request_s=setup.request_s,
+            answer_s=setup.answer_s,
+            seed=self.rng.getrandbits(64),
+        )
+        self.scraper = Scraper(self.cluster, setup.knowledge.scrapes, self.rng.getrandbits(64))
+        self._add_gateways(policy)
+        plan(setup.faults, self)
+
+    def make_engine(self, index: int) -> EngineModel:
+        """A fresh engine for a seat; it says the same whatever the run's seed."""
+        return self.setup.engine.make(index)
+
+    def play(self, jobs: Iterable[Job]) -> Recorder:
+        """Play the jobs to the last answer. Raises `ConservationError` if something was lost."""
+        self.scraper.start()
+        self.cluster.play(_counted(jobs))
+        check(self.cluster)
+        return self.recorder
+
+    @property
+    def schedulers(self) -> Sequence[Scheduler]:
+        """Each scheduler once."""
+        return list({id(g.scheduler): g.scheduler for g in self.cluster.gateways}.values())
+
+    def see_caches(self) -> None:
+        """Where gateways see the engines' caches: those of the engines that are there now."""
+        if not self.setup.knowledge.sees_caches:
+            return
+        for scheduler in self.schedulers:
+            for seat in self.cluster.seats:
+                state = scheduler.fleet.endpoints.get(seat.endpoint_id)
+                if state is not None:
+                    state.shadow = SeenCache(seat.model, self.naming)
+
+    def _add_gateways(self, policy: AnyPolicy) -> None:
+        setup = self.setup
+        shared: Scheduler | None = None
+        for _ in range(setup.gateways):
+            if shared is None or not setup.knowledge.shares_mind:
+                shared = self._scheduler(policy)
+            gateway = Gateway(self.kernel, shared, self.cluster, self.naming, setup.slo_ttft_s)
+            self.cluster.gateways.append(gateway)
+            join(gateway, setup.engines)
+        self.see_caches()
+
+    def _scheduler(self, policy: AnyPolicy) -> Scheduler:
+        setup = self.setup
+        config = setup.fleet or FleetConfig(
+            cache_tokens=setup.engine.kv_tokens, block_tokens=KEY_BLOCK_TOKENS
+        )
+        rng = Random(self.rng.getrandbits(64))
+        return Scheduler(Fleet(config), policy, rng, retry=setup.retry, admission=setup.admission)
+
+
+def _counted(jobs: Iterable[Job]) -> Iterator[Job]:
+    """The jobs; ValueError where they are not in the order of their times."""
+    last_s = 0.0
+    for job in jobs:
+        if job.due_s < last_s:
+            raise ValueError(f"a job is due at {job.due_s}, after one at {last_s}")
+        last_s = job.due_s
+        yield job

@@ -48,11 +48,12 @@ from cardan_controller.ticking import Ticker
 from cardan_controller.wakes import Wakes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Coroutine
+    from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Sequence
     from random import Random
 
     from cardan_controller.cluster.targets import TargetRef
     from cardan_controller.config import OperatorConfig
+    from cardan_controller.crds.documents import Fleet
     from cardan_controller.fleets import Key
     from cardan_controller.metrics.answers import MetricsSource
 
@@ -123,9 +124,7 @@ class Operator:
             monotonic=monotonic,
             wall=wall,
         )
-        self._watch = FleetWatch(
-            self.fleets, self._ticker.forget, config.kubeconfig, config.namespaces
-        )
+        self._watch = FleetWatch(self.fleets, self._forget, config.kubeconfig, config.namespaces)
         self.address = ""
 
     def _candidate(self, rng: Random) -> Leader:
@@ -187,7 +186,7 @@ class Operator:
     async def _lead(self) -> None:
         await self.leader.began.wait()
         self.telemetry.leading.set(1)
-        while not self.view.synced:  # noqa: ASYNC110 - six watches, once in a process's life
+        while not self.view.synced:  # noqa: ASYNC110 - a few watches, once in a process's life
             await asyncio.sleep(SYNC_POLL_S)
         log.info("everything is listed: fleets are looked after every %g s", self.config.tick_s)
         async with asyncio.TaskGroup() as group:
@@ -215,7 +214,15 @@ class Operator:
 
     async def _look(self, only: Collection[Key] | None) -> Cluster:
         """The cluster, for a tick over these fleets or all."""
-        await self._scales.refresh(self._foreign_targets(only), whole=only is None)
+        if only is None and not self.view.fleets.trouble:
+            self.fleets.confirm(self.view.uids())
+        fleets = [fleet for _, fleet in self.fleets.some(only)]
+        return await self._look_at(_targets(fleets), whole=only is None)
+
+    async def _look_at(self, targets: Sequence[TargetRef], *, whole: bool) -> Cluster:
+        """The cluster, with these targets; `whole`: there are no others."""
+        foreign = [ref for ref in targets if not self.view.watches(ref)]
+        await self._scales.refresh(foreign, whole=whole)
         self._pods = PodIndex(pod for _, pod in self.view.pods.items())
         specs = [(home_of(fleet), fleet.spec) for _, fleet in self.fleets if fleet.spec is not None]
         return Cluster(
@@ -229,15 +236,9 @@ class Operator:
             with_namespace=self.config.gateways.endpoint_names == "namespace/pod",
         )
 
-    def _foreign_targets(self, only: Collection[Key] | None) -> list[TargetRef]:
-        """Targets that no watch tells of."""
-        refs = [
-            target_of(key[0], pool)
-            for key, fleet in self.fleets.some(only)
-            if fleet.spec is not None
-            for pool in fleet.spec.pools
-        ]
-        return [ref for ref in refs if not self.view.watches(ref)]
+    async def _forget(self, fleet: Fleet) -> None:
+        """A fleet is being deleted: what it leaves is taken back."""
+        await self._ticker.forget(fleet, lambda: self._look_at(_targets([fleet]), whole=False))
 
     def _ready_gateways(self, namespace: str) -> int:
         pods = self._pods.find(namespace, self._selector)
@@ -312,6 +313,16 @@ async def serve(config: OperatorConfig, rng: Random) -> int:
     finally:
         await operator.close()
     return 0
+
+
+def _targets(fleets: Iterable[Fleet]) -> list[TargetRef]:
+    """What fleets scale."""
+    return [
+        target_of(fleet.meta.namespace, pool)
+        for fleet in fleets
+        if fleet.spec is not None
+        for pool in fleet.spec.pools
+    ]
 
 
 def _address(config: OperatorConfig) -> str:

@@ -106,7 +106,7 @@ class Carrier:
             one.spec.scaling(), one.decision, one.observation, one.memory, one.part.limits, now
         )
         writes = [*_left_behind(one), *self._planned(one, given)]
-        result, words = await self._all_written(one.key, writes, known, room)
+        result, words = await self._all_written(one.part.home, writes, known, room)
         known.memory = memory if one.acts and result is Result.DONE else _kept(one)
         known.home = one.part.home if result is Result.DONE else known.home
         if result is Result.DONE and one.observation.wake_requested_at is not None:
@@ -125,13 +125,19 @@ class Carrier:
         await self._tell(home_of(fleet), known, status, room, now)
         return Result.DONE
 
-    async def forget(self, home: Home) -> None:
-        """Gateways are to forget a fleet that is deleted; raises `ApiError`."""
-        try:
-            await self._api.send(planning.forgotten(home).request)
-        except ApiError as error:
-            if error.fault is not Fault.NOT_FOUND:
-                raise
+    async def take_back(self, writes: Sequence[Write]) -> None:
+        """What a fleet that is deleted leaves is removed; raises `ApiError`.
+
+        What this operator may not do at all keeps no fleet from being deleted: it is logged.
+        """
+        for write in writes:
+            try:
+                await self._send(write)
+            except ApiError as error:
+                if error.fault is Fault.FORBIDDEN:
+                    log.warning("%s: left behind: %s", write.request.path, error)
+                elif error.fault is not Fault.NOT_FOUND:
+                    raise
 
     def _planned(self, one: Decided, given: Orders) -> list[Write]:
         """The difference between what is to be and what is, in the order of its writing."""
@@ -154,11 +160,11 @@ class Carrier:
         ]
 
     async def _all_written(
-        self, key: Key, writes: Sequence[Write], known: Known, room: asyncio.Semaphore
+        self, home: Home, writes: Sequence[Write], known: Known, room: asyncio.Semaphore
     ) -> tuple[Result, str]:
         """Write one after the other; the first that fails ends it, and why."""
         for write in writes:
-            result, words = await self._write(key, write, room)
+            result, words = await self._write(home, write, room)
             if result is not Result.DONE:
                 return result, words
             if write.pool:
@@ -178,8 +184,7 @@ class Carrier:
         """Write a status that is news, and its events; what could not be written is news again."""
         if not telling.is_news(known.status, status, now - known.told_at):
             return
-        key = (home.namespace, home.name)
-        result, _ = await self._write(key, planning.statuses(home, status), room)
+        result, _ = await self._write(home, planning.statuses(home, status), room)
         if result is not Result.DONE:
             return
         before, known.status, known.told_at = known.status, status, now
@@ -194,20 +199,28 @@ class Carrier:
                 action="Scale",
             )
             if told is not None:
-                await self._write(key, Write("event", told), room)
+                await self._write(home, Write("event", told), room)
 
-    async def _write(self, key: Key, write: Write, room: asyncio.Semaphore) -> tuple[Result, str]:
+    async def _send(self, write: Write) -> None:
+        """One request, given up before another replica may lead; raises `ApiError`."""
+        if not self._leads():
+            raise ApiError(Fault.CONFLICT, "this replica leads no more")
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await self._api.send(write.request)
+        except TimeoutError as error:
+            raise ApiError(Fault.TIMEOUT, f"no answer within {self._patience_s:g} s") from error
+
+    async def _write(self, home: Home, write: Write, room: asyncio.Semaphore) -> tuple[Result, str]:
         """One write, if it may be made still; why it failed, if that is for the fleet's owner."""
         async with room:
-            if not self._leads() or self._fleets.get(key) is None:
+            fleet = self._fleets.get((home.namespace, home.name))
+            if not self._leads() or fleet is None or fleet.meta.uid != home.uid:
                 return Result.FAILED, ""
             try:
-                async with asyncio.timeout(self._patience_s):
-                    await self._api.send(write.request)
+                await self._send(write)
             except ApiError as error:
                 fault, words = error.fault, str(error)
-            except TimeoutError:
-                fault, words = Fault.TIMEOUT, f"no answer within {self._patience_s:g} s"
             else:
                 self._telemetry.writes.labels(write.what, "ok").inc()
                 return Result.DONE, ""
@@ -216,7 +229,7 @@ class Carrier:
         self._telemetry.writes.labels(write.what, fault.value).inc()
         if fault is Fault.CONFLICT:  # as a rule a pod became ready since the scale was looked at
             return Result.RACED, ""
-        log.warning("%s/%s: %s not written: %s", *key, write.what, words)
+        log.warning("%s/%s: %s not written: %s", home.namespace, home.name, write.what, words)
         return Result.FAILED, f"{write.what} not written: {words}"
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from cardan_controller.cluster.others import Autoscaler, DisruptionBudget
     from cardan_controller.cluster.pods import PodFacts, PodIndex
+    from cardan_controller.cluster.selectors import Selector
     from cardan_controller.cluster.targets import TargetFacts
     from cardan_controller.crds.fleet import FleetPool, FleetSpec
 
@@ -92,7 +93,7 @@ def gather(
             pools[pool.name] = PoolState(desired=0, ready=0, error=found)
             continue
         scaling, facts = found
-        selector = parse(pool.selector.text()) if pool.selector else facts.selector
+        selector = _selector(pool, facts)
         pods = cluster.pods.find(fleet.namespace, selector)
         leaving = {
             pod.name: endpoint_of(pod, with_namespace=cluster.with_namespace)
@@ -126,10 +127,26 @@ def gather(
     )
 
 
+def pods_of(cluster: Cluster, fleet: Home, spec: FleetSpec) -> list[PodFacts]:
+    """The pods of a fleet that is deleted, but for those that another fleet scales."""
+    pods: list[PodFacts] = []
+    for pool in spec.pools:
+        target = target_of(fleet.namespace, pool)
+        found = cluster.target(target)
+        if not isinstance(found, str) and target not in cluster.claimed:
+            pods += cluster.pods.find(fleet.namespace, _selector(pool, found[1]))
+    return pods
+
+
 def target_of(namespace: str, pool: FleetPool) -> TargetRef:
     """A pool's target by its full name."""
     ref = pool.scale_target_ref
     return TargetRef(namespace, ref.api_version, ref.kind, ref.name)
+
+
+def _selector(pool: FleetPool, facts: TargetFacts) -> Selector:
+    """Which pods are a pool's."""
+    return parse(pool.selector.text()) if pool.selector else facts.selector
 
 
 def _with_those_not_made(state: PoolState, facts: TargetFacts) -> PoolState:

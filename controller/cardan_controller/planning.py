@@ -21,6 +21,7 @@ from cardan_controller.crds.sections import without_none
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from cardan_kube.api import Request
 
@@ -77,11 +78,7 @@ def costs(wanted: Mapping[str, int], pods: Sequence[PodFacts]) -> Iterator[Write
         cost = wanted.get(pod.name)
         leftover = cost is None and pod.deletion_cost in OUR_COSTS
         if not pod.leaving and (leftover or (cost is not None and cost != pod.deletion_cost)):
-            value = None if cost is None else str(cost)
-            patch = {"metadata": {"annotations": {DELETION_COST: value}}}
-            yield Write(
-                "deletion-cost", merge(_pods(pod.namespace).object(pod.name), patch, MANAGER)
-            )
+            yield _cost(pod, cost)
 
 
 def restarts(names: Sequence[str], pods: Sequence[PodFacts]) -> Iterator[Write]:
@@ -126,17 +123,25 @@ def overlays(
 
 
 def forgotten(home: Home) -> Write:
-    """What is left to remove when a fleet is deleted."""
+    """Gateways are told nothing of a fleet any more."""
     return Write("overlay", delete(_overlays(home).object(overlay_name(home))))
 
 
+def unmarked(victims: AbstractSet[str], pods: Sequence[PodFacts]) -> Iterator[Write]:
+    """No deletion cost of ours is left on a pod; `victims` may have one that is not seen yet."""
+    for pod in pods:
+        unseen = pod.deletion_cost is None and pod.name in victims
+        if not pod.leaving and (unseen or pod.deletion_cost in OUR_COSTS):
+            yield _cost(pod, None)
+
+
 def statuses(home: Home, status: FleetStatus) -> Write:
-    """The fleet's status, whole."""
+    """The fleet's status, whole; never that of another fleet that has its name by now."""
     path = Collection(GROUP, VERSION, FLEET.plural, home.namespace).object(home.name, "status")
     manifest = {
         "apiVersion": API_VERSION,
         "kind": FLEET.kind,
-        "metadata": {"name": home.name, "namespace": home.namespace},
+        "metadata": {"name": home.name, "namespace": home.namespace, "uid": home.uid},
         "status": status_document(status),
     }
     return Write("status", apply(path, manifest, MANAGER, force=True))
@@ -145,6 +150,13 @@ def statuses(home: Home, status: FleetStatus) -> Write:
 def overlay_name(home: Home) -> str:
     """Fleets of several namespaces may have gateways in one."""
     return home.name if home.gateways == home.namespace else f"{home.namespace}.{home.name}"
+
+
+def _cost(pod: PodFacts, cost: int | None) -> Write:
+    """A pod's deletion cost, or none."""
+    patch = {"metadata": {"annotations": {DELETION_COST: None if cost is None else str(cost)}}}
+    path = _pods(pod.namespace).object(pod.name)
+    return Write("deletion-cost", merge(path, patch, MANAGER))
 
 
 def _owner(home: Home) -> dict[str, object]:

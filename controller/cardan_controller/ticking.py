@@ -19,13 +19,13 @@ from cardan.scaling import budget as budgets
 from cardan.scaling.decide import decide
 from cardan.scaling.observation import Observation
 
-from cardan_controller import gathering
+from cardan_controller import gathering, planning
 from cardan_controller.carrying import Carrier, Decided, Result, home_of
 from cardan_controller.known import Known
 from cardan_controller.observing import HotKeys, demand_of, loads_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 
     from cardan.instants import WallTime
     from cardan.scaling.decision import ScalingDecision
@@ -127,20 +127,31 @@ class Ticker:
                 group.create_task(self._carried(one, room, again), name=f"fleet-{one.key[1]}")
         return again
 
-    async def forget(self, fleet: Fleet) -> None:
-        """A fleet is deleted, and `Fleets` knows: gateways forget it, after what is under way.
+    async def forget(self, fleet: Fleet, look: Callable[[], Awaitable[Cluster]]) -> None:
+        """A fleet is deleted, and `Fleets` knows: gateways forget it, and its pods lose our marks.
 
-        Raises `ApiError`; then it is to be asked again.
+        After what is under way for it: `look` tells of the cluster then. Raises `ApiError`; then it
+        is to be asked again.
         """
-        home = home_of(fleet)
-        known = self._known.get((home.namespace, home.name))
-        if known is None:
-            await self._carrier.forget(home)
+        known = self._known.get((fleet.meta.namespace, fleet.meta.name))
+        if known is None or known.uid != fleet.meta.uid:
+            await self._take_back(fleet, Known(fleet), await look())
             return
         async with known.busy:
-            if known.home is not None and known.home != home:
-                await self._carrier.forget(known.home)
-            await self._carrier.forget(home)
+            await self._take_back(fleet, known, await look())
+
+    async def _take_back(self, fleet: Fleet, known: Known, cluster: Cluster) -> None:
+        """Remove all that it leaves; what is its successor's under the same name stays."""
+        home = home_of(fleet)
+        successor = self._fleets.get((home.namespace, home.name))
+        spared = "" if successor is None else home_of(successor).gateways
+        homes = dict.fromkeys(one for one in (known.home, home) if one is not None)
+        writes = [planning.forgotten(one) for one in homes if one.gateways != spared]
+        if fleet.spec is not None:
+            victims = {victim.pod for victim in known.memory.drains.victims}
+            pods = gathering.pods_of(cluster, home, fleet.spec)
+            writes += planning.unmarked(victims, pods)
+        await self._carrier.take_back(writes)
 
     # Deciding
 

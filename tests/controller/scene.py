@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from cardan.instants import WallTime
 from cardan.overlay import RoutingOverlay
-from cardan_controller.cluster.pods import PodFacts, PodIndex
+from cardan_controller.cluster.pods import DELETION_COST, PodFacts, PodIndex
 from cardan_controller.cluster.selectors import parse
 from cardan_controller.cluster.targets import TargetFacts
 from cardan_controller.config import OperatorConfig
@@ -87,6 +87,7 @@ class Scene:
         self.replicas = {"llama": replicas}
         self.writers: dict[str, tuple[str, ...]] = {"llama": ("kubectl",)}
         self.overlays: dict[str, RoutingOverlay] = {}
+        self.costs: dict[str, int | None] = {}
         self.unready = 0
         self.values: dict[str, dict[tuple[str, ...], float]] = {}
         self.now = START
@@ -115,12 +116,14 @@ class Scene:
         """A fleet, as its watch tells of it."""
         pool = {**POOL, **spec.pop("pool", {})}
         annotations = spec.pop("annotations", {})
+        created = spec.pop("created", "2026-11-21T10:00:00Z")
         manifest = {
             "metadata": {
                 "name": name,
                 "namespace": "n",
                 "uid": uid or f"uid-{name}",
                 "generation": 1,
+                "creationTimestamp": created,
                 "annotations": annotations,
             },
             "spec": {"model": "m", "pools": [pool], **spec},
@@ -155,6 +158,15 @@ class Scene:
         self.now = WallTime(self.now + after_s)
         asked = {name: Answer(self.values.get(name, {})) for name in ASKS}
         return await self.ticker.tick(self.cluster(), Answers(self.now, asked), self.now, only)
+
+    async def forget(self, fleet: Fleet) -> None:
+        """Somebody has deleted a fleet."""
+
+        async def look() -> Cluster:
+            return self.cluster()
+
+        self.fleets.changed(fleet, deleted=True)
+        await self.ticker.forget(fleet, look)
 
     def cluster(self) -> Cluster:
         """As it is now."""
@@ -191,6 +203,7 @@ class Scene:
                 labels={"app": name},
                 created_at=WallTime(START - 7200),
                 ready_at=WallTime(START - 7100) if number < count - self.unready else None,
+                deletion_cost=self.costs.get(f"{name}-{number}"),
             )
             for name, count in self.replicas.items()
             for number in range(count)
@@ -203,6 +216,9 @@ class Scene:
         if kind == "scale":
             self.replicas[name] = body["spec"]["replicas"]
             self.writers[name] = (MANAGER,)
+        elif kind == "pods" and request.method == "PATCH":
+            cost = body["metadata"]["annotations"][DELETION_COST]
+            self.costs[name] = None if cost is None else int(cost)
         elif kind == "routingoverlays" and request.method == "DELETE":
             self.overlays.pop(f"n/{name}", None)
         elif kind == "routingoverlays":

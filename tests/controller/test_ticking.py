@@ -17,7 +17,7 @@ from cardan_controller.wakes import WakeRequest
 from cardan_kube.reflector import Fault
 
 from tests.controller.scene import Scene, what
-from tests.fakes.waiting import until
+from tests.fakes.waiting import settle, until
 
 KEY = ("n", "llama")
 THROUGHPUT = [{"type": "throughput", "throughput": {"tokensPerSecond": 1000}}]
@@ -159,8 +159,8 @@ async def test_a_fleet_deleted_in_mid_tick_leaves_no_overlay() -> None:
     scene.api.hold = asyncio.Event()
     tick = asyncio.create_task(scene.tick())
     await until(lambda: scene.ticker.decisions)
-    scene.fleets.changed(fleet, deleted=True)
-    forgotten = asyncio.create_task(scene.ticker.forget(fleet))
+    forgotten = asyncio.create_task(scene.forget(fleet))
+    await settle()
     scene.api.hold.set()
     await tick
     await forgotten

@@ -1,4 +1,4 @@
-"""The cluster as watches keep it: pods, workloads, autoscalers, disruption budgets, overlays.
+"""The cluster as watches keep it: pods, workloads, who else has a say, overlays, fleets.
 
 One list and watch a kind and namespace (or one over all namespaces), each kept by its own
 connection. Nothing is acted on before each of them has been listed whole: half a cluster looks like
@@ -13,6 +13,7 @@ import msgspec
 from cardan.overlay import RoutingOverlay
 from cardan_kube.api import KubernetesApi
 from cardan_kube.link import Link
+from cardan_kube.objects import Bare
 from cardan_kube.watcher import Resource, Watcher
 from cardan_kube.writing import Collection
 
@@ -20,7 +21,7 @@ from cardan_controller.cluster.others import read_autoscaler, read_budget
 from cardan_controller.cluster.pods import read_pod
 from cardan_controller.cluster.scales import WATCHED
 from cardan_controller.cluster.targets import TargetRef, read_workload
-from cardan_controller.crds.definitions import GROUP, OVERLAY, VERSION
+from cardan_controller.crds.definitions import FLEET, GROUP, OVERLAY, VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -41,12 +42,18 @@ class _OverlayObject(msgspec.Struct):
     spec: RoutingOverlay
 
 
+_decode_bare = msgspec.json.Decoder(Bare).decode
 _decode_overlay = msgspec.json.Decoder(_OverlayObject).decode
 
 
 def read_overlay(raw: msgspec.Raw) -> RoutingOverlay:
     """What a RoutingOverlay tells gateways."""
     return _decode_overlay(raw).spec
+
+
+def read_uid(raw: msgspec.Raw) -> str:
+    """All that is kept of a fleet here: that it is there. What it asks for is kopf's to tell."""
+    return _decode_bare(raw).metadata.uid
 
 
 class Kind(NamedTuple, Generic[T]):
@@ -64,11 +71,9 @@ AUTOSCALERS: Final = Kind(
     Collection("autoscaling", "v2", "horizontalpodautoscalers"), read_autoscaler
 )
 BUDGETS: Final = Kind(Collection("policy", "v1", "poddisruptionbudgets"), read_budget)
-OVERLAYS: Final = Kind(
-    Collection(GROUP, VERSION, OVERLAY.plural),
-    read_overlay,
-    "the chart installs the definition with crds.install",
-)
+_IF_UNKNOWN: Final = "the chart installs the definition with crds.install"
+OVERLAYS: Final = Kind(Collection(GROUP, VERSION, OVERLAY.plural), read_overlay, _IF_UNKNOWN)
+FLEETS: Final = Kind(Collection(GROUP, VERSION, FLEET.plural), read_uid, _IF_UNKNOWN)
 
 
 class Watched(Generic[T]):
@@ -81,6 +86,7 @@ class Watched(Generic[T]):
         api: Callable[[], KubernetesApi],
         meter: Meter,
         rng: Random,
+        on_change: Callable[[], None] = lambda: None,  # ticks look; nobody is told
     ) -> None:
         self._watchers = [
             Watcher(
@@ -92,7 +98,7 @@ class Watched(Generic[T]):
                     kind.if_unknown,
                 ),
                 Link(f"{kind.collection.plural} of {namespace or 'all namespaces'}", meter),
-                lambda: None,  # ticks look; nobody is told
+                on_change,
                 rng,
             )
             for namespace in (namespaces or ("",))
@@ -111,6 +117,11 @@ class Watched(Generic[T]):
     def trouble(self) -> str:
         """Why it may be old; empty while the API answers."""
         return next((w.link.trouble for w in self._watchers if w.link.trouble), "")
+
+    def silent_s(self) -> float:
+        """How long it may be old: since the first that is in trouble was heard; 0 if none is."""
+        links = [watcher.link for watcher in self._watchers if watcher.link.trouble]
+        return max((link.meter.clock() - (link.last_word_at or 0.0) for link in links), default=0.0)
 
     def items(self) -> Iterator[tuple[str, T]]:
         """All that could be read, by `namespace/name`."""
@@ -148,6 +159,7 @@ class ClusterView:
         self.autoscalers: Watched[Autoscaler] = watch(AUTOSCALERS)
         self.budgets: Watched[DisruptionBudget] = watch(BUDGETS)
         self.overlays: Watched[RoutingOverlay] = watch(OVERLAYS)
+        self.fleets: Watched[str] = watch(FLEETS)
 
     @property
     def _all(self) -> tuple[Watched[object], ...]:
@@ -158,6 +170,7 @@ class ClusterView:
             self.autoscalers,
             self.budgets,
             self.overlays,
+            self.fleets,
         )
 
     @property
@@ -174,6 +187,14 @@ class ClusterView:
         """What has to run for it."""
         for watched in self._all:
             yield from watched.run()
+
+    def uids(self) -> dict[tuple[str, str], str]:
+        """The fleets that are there, by namespace and name."""
+        found: dict[tuple[str, str], str] = {}
+        for key, uid in self.fleets.items():
+            namespace, _, name = key.partition("/")
+            found[namespace, name] = uid
+        return found
 
     def workload(self, ref: TargetRef) -> TargetFacts | None:
         """A target that is watched; None for other kinds, and for one that is not there."""

@@ -127,18 +127,15 @@ class HotKeys:
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
         self._shares: dict[Labels, dict[str, float]] = {}
-        self._owners: dict[Labels, dict[str, list[str]]] = {}
         for (*of, key), share in answers.by_name["key_share"].values.items():
             self._shares.setdefault(tuple(of), {})[key] = share
-        for (*of, key, endpoint), value in answers.by_name["key_owner"].values.items():
-            if value:
-                owners = self._owners.setdefault(tuple(of), {})
-                owners.setdefault(key, []).append(endpoint)
+        self._owners = _by_key(answers, "key_owner")
+        self._warmed = _by_key(answers, "key_warmed")
 
     def of(self, subject: Subject) -> tuple[KeyMass, ...]:
         """A fleet's, the heaviest first."""
         group = (subject.namespace, subject.model)
-        shares, owners = self._shares.get(group, {}), self._owners.get(group, {})
+        shares = self._shares.get(group, {})
         members = {member.id for member in subject.members} if shares else set()
         return tuple(
             KeyMass(
@@ -146,10 +143,20 @@ class HotKeys:
                 share=min(1.0, share),
                 blocks=round(self._answers.value("key_blocks", (*group, key)) or 1),
                 hit_tokens=self._answers.value("key_hit_tokens", (*group, key)) or 0.0,
-                endpoints=tuple(sorted(members.intersection(owners.get(key, ())))),
+                endpoints=tuple(sorted(members.intersection(self._owners.get((*group, key), ())))),
+                warmed=tuple(sorted(members.intersection(self._warmed.get((*group, key), ())))),
             )
             for key, share in sorted(shares.items(), key=lambda item: (-item[1], item[0]))
         )
+
+
+def _by_key(answers: Answers, name: str) -> dict[Labels, list[str]]:
+    """The endpoints that gateways name for each key."""
+    found: dict[Labels, list[str]] = {}
+    for (*of, endpoint), value in answers.by_name[name].values.items():
+        if value:
+            found.setdefault(tuple(of), []).append(endpoint)
+    return found
 
 
 def _load(reader: _Reader, member: Member, stale_after_s: float) -> EndpointLoad:

@@ -259,6 +259,7 @@ def _hot_spots(memory: Memory) -> HotSpotStatus | None:
             at=moment(move.at),
             key=move.key,
             owners=move.owners,
+            warming=move.warming,
             relieved=move.relieved,
             factor=move.factor,
             cost_tokens=move.cost_tokens,

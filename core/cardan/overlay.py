@@ -60,12 +60,14 @@ class Dormant(_Part, frozen=True):
 class ModelOverlay(_Part, frozen=True):
     """What is to be different for one model.
 
-    `owners` are a key's owners in order, `add` owners beside its own. `weights` are factors on
-    endpoints' shares of keys. `draining` endpoints are given no new key, `cordoned` ones nothing.
+    `owners` are a key's owners in order, `add` owners beside its own; `warm` are endpoints that are
+    to hold a key soon, and own it later. `weights` are factors on endpoints' shares of keys.
+    `draining` endpoints are given no new key, `cordoned` ones nothing.
     """
 
     owners: Moved = msgspec.field(default_factory=dict)
     add: Moved = msgspec.field(default_factory=dict)
+    warm: Moved = msgspec.field(default_factory=dict)
     weights: dict[EndpointId, Factor] = msgspec.field(default_factory=dict)
     draining: tuple[EndpointId, ...] = ()
     cordoned: tuple[EndpointId, ...] = ()
@@ -78,6 +80,11 @@ class ModelOverlay(_Part, frozen=True):
         told = (
             ("sleeps" if self.dormant is not None else ""),
             (f"{moved} key{'s' if moved > 1 else ''} moved" if moved else ""),
+            (
+                f"{len(self.warm)} key{'s' if len(self.warm) > 1 else ''} to warm"
+                if self.warm
+                else ""
+            ),
             (f"weights {some(weights)}" if weights else ""),
             (f"draining {some(self.draining)}" if self.draining else ""),
             (f"cordoned {some(self.cordoned)}" if self.cordoned else ""),
@@ -150,7 +157,7 @@ def standing_of(id_: EndpointId, standings: Mapping[EndpointId, Standing]) -> St
 def unborne(part: ModelOverlay, ids: Collection[EndpointId]) -> list[EndpointId]:
     """The names in an overlay that none of these endpoints bears, nor its pod."""
     named = {*part.weights, *part.draining, *part.cordoned}
-    named.update(*part.owners.values(), *part.add.values())
+    named.update(*part.owners.values(), *part.add.values(), *part.warm.values())
     return sorted(named.difference(ids, map(pod_of, ids)))
 
 
@@ -187,10 +194,7 @@ class MovedKeys:
         """The keys that have an owner among `routable`; None if no key has."""
         if part is None or not (part.owners or part.add):
             return None
-        by_name: dict[EndpointId, list[EndpointState]] = {}
-        for state in routable:
-            for name in {state.id, pod_of(state.id)}:
-                by_name.setdefault(name, []).append(state)
+        by_name = named(routable)
         owners, add = _resolved(part.owners, by_name), _resolved(part.add, by_name)
         return cls(owners, add) if owners or add else None
 
@@ -217,6 +221,20 @@ class MovedKeys:
         return chosen + [state for state in _allowed(add or (), allowed) if state not in chosen]
 
 
+def named(states: Iterable[EndpointState]) -> dict[EndpointId, list[EndpointState]]:
+    """Endpoints by the names that an overlay may call them: their own, and their pod's."""
+    by_name: dict[EndpointId, list[EndpointState]] = {}
+    for state in states:
+        for name in {state.id, pod_of(state.id)}:
+            by_name.setdefault(name, []).append(state)
+    return by_name
+
+
+def bearer(key: int, bearers: Sequence[EndpointState]) -> EndpointState:
+    """Of several endpoints that bear a name, a pod's, the one that a key chooses."""
+    return bearers[key % len(bearers)]
+
+
 def some(names: Sequence[str]) -> str:
     """The first few names, and how many more there are."""
     more = len(names) - MAX_NAMED
@@ -232,16 +250,13 @@ def _allowed(
 def _resolved(
     moved: Mapping[str, Sequence[EndpointId]], by_name: Mapping[EndpointId, list[EndpointState]]
 ) -> dict[int, list[EndpointState]]:
-    """Names become endpoints; names that nobody bears and keys without any are left out.
-
-    Of several that bear a name, a pod's, the key chooses one.
-    """
+    """Names become endpoints; names that nobody bears and keys without any are left out."""
     found: dict[int, list[EndpointState]] = {}
     for word, ids in moved.items():
         key = int(word, 16)
         bearers = [by_name[id_] for id_ in dict.fromkeys(ids) if id_ in by_name]
         if bearers:
-            found[key] = list(dict.fromkeys(states[key % len(states)] for states in bearers))
+            found[key] = list(dict.fromkeys(bearer(key, states) for states in bearers))
     return found
 
 
@@ -249,6 +264,7 @@ def _both(first: ModelOverlay, second: ModelOverlay) -> ModelOverlay:
     return ModelOverlay(
         owners={**second.owners, **first.owners},
         add={**second.add, **first.add},
+        warm={**second.warm, **first.warm},
         weights=_least(first.weights, second.weights),
         draining=tuple(dict.fromkeys(first.draining + second.draining)),
         cordoned=tuple(dict.fromkeys(first.cordoned + second.cordoned)),

@@ -211,6 +211,7 @@ FULL_STATUS = FleetStatus(
                 at="2026-01-01T00:00:00Z",
                 key="0123456789abcdef",
                 owners=("llama-1",),
+                warming=("llama-1",),
                 cost_tokens=8192.0,
             ),
         ),

@@ -142,8 +142,10 @@ def test_keys_come_with_the_fleets_own_endpoints_the_heaviest_first() -> None:
         key_hit_tokens={"m,bb": 1500.0},
         key_blocks={"m,bb": 3.0},
         key_owner={"m,bb,e-1": 1.0, "m,bb,e-0": 1.0, "m,bb,stranger": 1.0, "m,aa,e-0": 0.0},
+        key_warmed={"m,aa,e-1": 1.0, "m,aa,stranger": 1.0},
     )
     heavy, light = HotKeys(told).of(FLEET)
     assert (heavy.key, heavy.share, heavy.blocks, heavy.hit_tokens) == ("bb", 0.5, 3, 1500.0)
     assert heavy.endpoints == (E0, E1)
     assert (light.key, light.endpoints) == ("aa", ())
+    assert (heavy.warmed, light.warmed) == ((), (E1,))

@@ -115,6 +115,13 @@ class TestMovedKeys:
         decision = decide(fleet)
         assert (decision.endpoint.id, decision.reason) == (added, Reason.SWITCH)
 
+    def test_a_key_that_is_to_be_warmed_elsewhere_stays_where_it_is(self) -> None:
+        fleet = fleet_of(6)
+        hashed = candidates(fleet)
+        fleet.apply(overlay(warm={HEX: ids(4, 5)}), NOW)
+        assert candidates(fleet) == hashed
+        assert fleet.overlay.words() == f"{MODEL}: 1 key to warm"
+
     def test_other_keys_stay_where_they_are(self) -> None:
         fleet = fleet_of(6)
         before = [candidates(fleet, key=key) for key in range(1, 30)]
@@ -246,6 +253,8 @@ class TestCombining:
         assert part.owners == {HEX: ("a",)}
         assert part.weights == {"e00": 0.5, "e01": 2.0}
         assert part.draining == ids(1, 2)
+        warm = combined([overlay(warm={HEX: ["a"]}), overlay(warm={HEX: ["b"], "0" * 16: ["c"]})])
+        assert warm.models[MODEL].warm == {HEX: ("a",), "0" * 16: ("c",)}
 
     def test_a_model_sleeps_only_if_all_say_so(self) -> None:
         asleep = RoutingOverlay(models={MODEL: ModelOverlay(dormant=Dormant(hold_s=5.0))})
@@ -320,6 +329,7 @@ class TestPods:
     def test_names_that_nobody_bears_can_be_told(self) -> None:
         part = part_of({"draining": ["p0", "p9"], "owners": {HEX: ["p1:8000", "p1:9000"]}})
         assert unborne(part, self.ranks().endpoints.keys()) == ["p1:9000", "p9"]
+        assert unborne(part_of({"warm": {HEX: ["p8", "p1"]}}), self.ranks().endpoints) == ["p8"]
 
 
 names = st.sampled_from([f"e{number:02}" for number in range(8)])

@@ -149,7 +149,7 @@ OBJECTS: Final[dict[type[msgspec.Struct], tuple[Rule, ...]]] = {
                 f"{field}: keys are 16 hexadecimal digits",
                 f".{field}",
             )
-            for field in ("owners", "add")
+            for field in ("owners", "add", "warm")
         ),
     ),
 }

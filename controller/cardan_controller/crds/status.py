@@ -85,6 +85,7 @@ class MoveStatus(_Told, frozen=True, kw_only=True):
     at: Time
     key: str = ""
     owners: tuple[str, ...] = ()
+    warming: tuple[str, ...] = ()
     relieved: str = ""
     factor: float = 1.0
     cost_tokens: float = 0.0

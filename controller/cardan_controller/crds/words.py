@@ -114,6 +114,7 @@ _SPEC: Final[dict[type[msgspec.Struct], dict[str, str]]] = {
         "budget_tokens": "At most so many tokens are prefilled again for moves …",
         "interval_s": "… in this long.",
         "max_owners": "A prefix has at most this many owners.",
+        "prewarm_s": "A new owner has so long to be made warm before it takes traffic; 0: none.",
     },
     spec.FailureSpec: {
         "enabled": "Whether anything is done.",
@@ -208,6 +209,7 @@ _STATUS: Final[dict[type[msgspec.Struct], dict[str, str]]] = {
         "at": "When.",
         "key": "Of which prefix.",
         "owners": "Who owns it now, or as well.",
+        "warming": "Those of them that are made warm first.",
         "relieved": "The endpoint that was too busy.",
         "factor": "By how much its share of keys was changed.",
         "cost_tokens": "Tokens that were expected to be prefilled again for it.",
@@ -237,6 +239,7 @@ _OVERLAY: Final[dict[type[msgspec.Struct], dict[str, str]]] = {
     ModelOverlay: {
         "owners": "Who owns a key, in order, by the key.",
         "add": "Who owns a key as well, by the key.",
+        "warm": "Who is to be made warm for a key, to own it later, by the key.",
         "weights": "Factors on endpoints' shares of keys.",
         "draining": "Endpoints that get no new key.",
         "cordoned": "Endpoints that get nothing.",

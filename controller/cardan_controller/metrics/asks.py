@@ -112,6 +112,7 @@ ASKS: Final[dict[str, Ask]] = {
     "key_hit_tokens": Gauge(metric="cardan_key_hit_tokens", by=KEY),
     "key_blocks": Gauge(metric="cardan_key_blocks", by=KEY),
     "key_owner": Gauge(metric="cardan_key_owner", by=(*KEY, "endpoint")),
+    "key_warmed": Gauge(metric="cardan_key_warmed", by=(*KEY, "endpoint")),
 }
 """Everything that is asked each tick."""
 

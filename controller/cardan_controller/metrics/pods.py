@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cardan_controller.metrics.answers import Answers, Labels
 
 # Of these the largest counts, and the sum of the others.
-_LARGEST: Final = frozenset({"kv_used", "scrape_age_s", "key_owner"})
+_LARGEST: Final = frozenset({"kv_used", "scrape_age_s", "key_owner", "key_warmed"})
 _OF_ENDPOINTS: Final = frozenset(name for name, ask in ASKS.items() if ask.by[-1:] == ENDPOINT)
 
 

@@ -19,11 +19,13 @@ from __future__ import annotations
 from math import sqrt
 from typing import TYPE_CHECKING, Final
 
+from cardan.endpoint import Role
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from cardan.endpoint import EndpointId
-    from cardan.scaling.observation import EndpointLoad
+    from cardan.scaling.observation import EndpointLoad, Observation
 
 # Shares of traffic are measured over half a minute; a tenth over its part is noise.
 POPULAR: Final = 1.1
@@ -94,6 +96,22 @@ class Balance:
         self.loads[to] += share * (self.total or 1.0)
         if to in self.traffic:
             self.traffic[to] += share
+
+
+def prefilling(
+    observation: Observation, avoid: Collection[EndpointId], roles: Mapping[str, Role]
+) -> list[EndpointLoad]:
+    """The endpoints that may be sent prompts: ready, not leaving, and not those to avoid.
+
+    `roles` are those of the pools by name.
+    """
+    leaving = {id_ for pool in observation.pools.values() for id_ in pool.draining}
+    return [
+        endpoint
+        for endpoint in observation.endpoints
+        if endpoint.ready and endpoint.id not in leaving and endpoint.id not in avoid
+        if roles.get(endpoint.pool) is not Role.DECODE
+    ]
 
 
 def _shares(tokens: Mapping[EndpointId, float | None]) -> dict[EndpointId, float]:

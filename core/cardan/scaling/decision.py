@@ -54,6 +54,7 @@ class ReasonCode(enum.StrEnum):
     # hot spots
     HOT_PREFIX = "HotPrefix"  # a key is more than two endpoints can carry: it gets more owners
     HOT_ENDPOINT = "HotEndpoint"  # an endpoint is busier than the others: it owns less
+    MOVE_WARMED = "MoveWarmed"  # new owners have been made warm, or had their time: they own it now
     COOLED = "HotSpotCooled"  # a move is undone, its reason has gone
     MOVE_DROPPED = "MoveDropped"  # a move has lost the endpoints it named
     MOVES_LIMITED = "MovesLimited"  # moves wait for the budget of tokens

@@ -16,7 +16,8 @@ no more than others (it is slow), its weight is lowered, so that it owns fewer o
 move is taken back when half of what was moved is gone. Not when all looks well: that is what the
 move is for.
 
-A move whose new owner has gone is void: hashing has placed the key anew.
+A move whose new owner has gone is void: hashing has placed the key anew. A new owner may be made
+warm before it takes traffic (`cardan.scaling.warming`).
 """
 
 from __future__ import annotations
@@ -25,17 +26,27 @@ from math import ceil
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from cardan.endpoint import EndpointId, Role
-from cardan.scaling.balance import Balance
+from cardan.scaling.balance import Balance, prefilling
 from cardan.scaling.decision import ReasonCode, ScalingReason
-from cardan.scaling.moves import NOBODY, HotSpotMemory, Move, MoveKind, Purse, name_of
+from cardan.scaling.moves import (
+    NOBODY,
+    HotSpotMemory,
+    Move,
+    MoveKind,
+    Purse,
+    cost_of,
+    digits,
+    name_of,
+)
 from cardan.scaling.replicas import moment
+from cardan.scaling.warming import begun, gone_on, progress
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from cardan.endpoint import EndpointId, Role
     from cardan.instants import WallTime
-    from cardan.scaling.observation import EndpointLoad, KeyMass, Observation
+    from cardan.scaling.observation import KeyMass, Observation
     from cardan.scaling.spec import HotSpotSpec
 
 __all__ = ["HotSpotMemory", "Move", "MoveKind", "decide"]
@@ -56,8 +67,6 @@ LEAST_FACTOR: Final = 0.5
 # What lies in a cache is asked for again within about two minutes, or not at all: the dip of the
 # hit rate after a change of membership lasts so long.
 REFILL_S: Final = 120.0
-# What a prefix block stands for (`fleet.block_tokens`), where nobody has told what a key saves.
-BLOCK_TOKENS: Final = 512.0
 # Memory lives in an object of the API: so many moves of one fleet are in force at once.
 MAX_MOVES: Final = 12
 # Who may be under suspicion at once; a fleet with more hot endpoints is not uneven, it is full.
@@ -82,10 +91,11 @@ def decide(
         return (), HotSpotMemory(), ()
     if not observation.endpoints and any(pool.ready for pool in observation.pools.values()):
         return memory.moves, memory, ()  # there are endpoints, and nothing is known of them
-    balance = Balance(_serving(observation, avoid, roles or {}), spec.imbalance)
+    balance = Balance(prefilling(observation, avoid, roles or {}), spec.imbalance)
     tick = _Tick(spec, observation, memory, balance, now)
     tick.drop()
     tick.cool()
+    tick.warm()
     tick.heat_keys()
     tick.heat_endpoints()
     moves = tuple(sorted(tick.moves, key=lambda m: (m.at, m.kind, m.key, m.relieved)))
@@ -96,18 +106,6 @@ def decide(
         spent=tick.purse.spent,
     )
     return moves, kept, tuple(tick.notes)
-
-
-def _serving(
-    observation: Observation, avoid: Collection[EndpointId], roles: Mapping[str, Role]
-) -> list[EndpointLoad]:
-    leaving = {id_ for pool in observation.pools.values() for id_ in pool.draining}
-    return [
-        endpoint
-        for endpoint in observation.endpoints
-        if endpoint.ready and endpoint.id not in leaving and endpoint.id not in avoid
-        if roles.get(endpoint.pool) is not Role.DECODE
-    ]
 
 
 class _Tick:
@@ -205,6 +203,19 @@ class _Tick:
             self.moves.remove(move)
         return True
 
+    def warm(self) -> None:
+        """New owners that are warm, or have had their time to get so, take traffic."""
+        for move in [move for move in self.moves if move.warming]:
+            key = self._keys.get(move.key)
+            warmed = key.warmed if key else ()
+            then = gone_on(move, warmed, self.spec, self.now)
+            self._swap(move, then)
+            self._eased.update((move.relieved, *(key.endpoints if key else ())))
+            if then != move:
+                self._say(
+                    ReasonCode.MOVE_WARMED, f"{name_of(move)}: {progress(move, then, warmed)}"
+                )
+
     # New moves.
 
     def heat_keys(self) -> None:
@@ -242,14 +253,11 @@ class _Tick:
         own = [key for key in self._keys.values() if id_ in self._owners(key)]
         parts = [(part, key) for key in own if (part := self._part(key)) * self.balance.n >= CRUMB]
         parts.sort(key=lambda item: (-item[0], item[1].key))
-        for part, key in parts:
-            told = f"{why}; {part:.1%} of all work is this key's there"
-            if self._rehome(key, part, id_, told):
-                return True
-        for part, key in parts:
-            told = f"{why}; {part:.1%} of all work is this key's there"
-            if self._add(key, 1, ReasonCode.HOT_ENDPOINT, told, relieved=id_):
-                return True
+        told = [(*it, f"{why}; {it[0]:.1%} of all work is this key's there") for it in parts]
+        if any(self._rehome(key, part, id_, why) for part, key, why in told):
+            return True
+        if any(self._add(key, 1, ReasonCode.HOT_ENDPOINT, why, id_) for _, key, why in told):
+            return True
         return self._reweight(id_, f"{why}, and no key explains it")
 
     def _rehome(self, key: KeyMass, part: float, id_: EndpointId, why: str) -> bool:
@@ -259,7 +267,7 @@ class _Tick:
         is_moved = any(m.key == key.key and m.kind is MoveKind.REHOME for m in self.moves)
         if to is None or is_moved or part > self.balance.gap(id_, to) / 2 or self._is_full():
             return False
-        if not self._pay(_cost(key), f"re-homing {key.key}"):
+        if not self._pay(cost_of(key), f"re-homing {key.key}"):
             return False
         added = {id_ for move in self._adds(key.key) for id_ in move.owners}
         move = Move(
@@ -268,12 +276,12 @@ class _Tick:
             key=key.key,
             owners=(to, *(own for own in owners if own != id_ and own not in added)),
             relieved=id_,
-            share=_digits(key.share),
-            cost_tokens=_cost(key),
+            share=digits(key.share),
+            cost_tokens=cost_of(key),
             why=f"{why}, and goes to {to}",
         )
         self.balance.shift(part, to)
-        return self._make(move, ReasonCode.HOT_ENDPOINT)
+        return self._make(begun(move, (to,), self.spec, self.now), ReasonCode.HOT_ENDPOINT)
 
     def _add(
         self,
@@ -292,7 +300,7 @@ class _Tick:
         new: list[EndpointId] = []
         for _ in range(count):
             to = self.balance.coolest({*owners, *key.endpoints, *new})
-            if to is None or not self._pay(_cost(key), f"another owner of {key.key}"):
+            if to is None or not self._pay(cost_of(key), f"another owner of {key.key}"):
                 break
             new.append(to)
             self.balance.shift(key.share / (len(owners) + len(new)), to)
@@ -305,11 +313,13 @@ class _Tick:
             key=key.key,
             owners=((known.owners if known else ()) + tuple(new)),
             relieved=relieved,
-            share=_digits(key.share),
-            cost_tokens=_cost(key) * len(new) + (known.cost_tokens if known else 0.0),
+            share=digits(key.share),
+            cost_tokens=cost_of(key) * len(new) + (known.cost_tokens if known else 0.0),
+            warming=known.warming if known else (),
+            warm_by=known.warm_by if known else None,
             why=why,
         )
-        return self._make(move, code, known)
+        return self._make(begun(move, tuple(new), self.spec, self.now), code, known)
 
     def _reweight(self, id_: EndpointId, why: str) -> bool:
         """Let an endpoint own fewer of all keys."""
@@ -329,7 +339,7 @@ class _Tick:
             at=moment(self.now),
             relieved=id_,
             factor=factor,
-            share=_digits(self.balance.traffic.get(id_, 0.0) / old),
+            share=digits(self.balance.traffic.get(id_, 0.0) / old),
             cost_tokens=cost + (known.cost_tokens if known else 0.0),
             why=f"{why}: its weight goes from {old:g} to {factor:g}",
         )
@@ -388,13 +398,3 @@ class _Tick:
 
     def _say(self, code: ReasonCode, message: str) -> None:
         self.notes.append(ScalingReason(code, message))
-
-
-def _cost(key: KeyMass) -> float:
-    """Tokens that a new owner prefills before a key is as warm there."""
-    return float(round(key.hit_tokens or key.blocks * BLOCK_TOKENS))
-
-
-def _digits(share: float) -> float:
-    """As memory keeps it."""
-    return round(share, 4)

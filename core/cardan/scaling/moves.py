@@ -13,9 +13,12 @@ from cardan.scaling.replicas import moment
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from cardan.scaling.observation import KeyMass
     from cardan.scaling.spec import HotSpotSpec
 
 NOBODY: Final = EndpointId("")
+# What a prefix block stands for (`fleet.block_tokens`), where nobody has told what a key saves.
+BLOCK_TOKENS: Final = 512.0
 
 
 class MoveKind(enum.StrEnum):
@@ -33,7 +36,8 @@ class Move(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     endpoint that was too busy; empty if the key itself was too much for its owners. `share` is the
     part of the fleet's tokens that the key had then, or the endpoint at its full weight.
     `cost_tokens` is what the move was expected to prefill again. `calm_since` is set while its
-    reason is gone.
+    reason is gone. `warming` are new owners that are made warm first, until `warm_by` at the latest
+    (`cardan.scaling.warming`).
     """
 
     kind: MoveKind
@@ -45,6 +49,8 @@ class Move(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     share: float = 0.0
     cost_tokens: float = 0.0
     calm_since: WallTime | None = None
+    warming: tuple[EndpointId, ...] = ()
+    warm_by: WallTime | None = None
     why: str = ""
 
 
@@ -92,6 +98,16 @@ class Purse:
         elif tokens:
             self.spent += (Spent(at, tokens),)
         return True
+
+
+def cost_of(key: KeyMass) -> float:
+    """Tokens that a new owner prefills before a key is as warm there."""
+    return float(round(key.hit_tokens or key.blocks * BLOCK_TOKENS))
+
+
+def digits(share: float) -> float:
+    """A share as memory keeps it."""
+    return round(share, 4)
 
 
 def name_of(move: Move) -> str:

@@ -113,6 +113,8 @@ class KeyMass(msgspec.Struct, frozen=True, kw_only=True):
 
     `key` is 16 hex digits, `share` its part (0..1) of the fleet's prompt tokens, `blocks` how many
     prefix blocks it stands for, `hit_tokens` the prompt tokens one request saves where it is warm.
+    Gateways say that it belongs to `endpoints`, and that they have made `warmed` warm, as they were
+    told to.
     """
 
     key: str
@@ -120,6 +122,7 @@ class KeyMass(msgspec.Struct, frozen=True, kw_only=True):
     blocks: int = 1
     hit_tokens: float = 0.0
     endpoints: tuple[EndpointId, ...] = ()
+    warmed: tuple[EndpointId, ...] = ()
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):

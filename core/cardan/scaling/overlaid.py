@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cardan.overlay import Dormant, ModelOverlay
 from cardan.scaling.moves import MoveKind
+from cardan.scaling.warming import owning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,18 +25,23 @@ def overlay_of(
     """One model's overlay. Equal decisions make equal overlays, in whatever order they came."""
     owners: dict[str, tuple[EndpointId, ...]] = {}
     add: dict[str, tuple[EndpointId, ...]] = {}
+    warm: dict[str, tuple[EndpointId, ...]] = {}
     weights: dict[EndpointId, float] = {}
     for move in sorted(moves, key=lambda move: (move.key, move.relieved, move.at)):
+        if move.warming:
+            warm[move.key] = tuple(dict.fromkeys((*warm.get(move.key, ()), *move.warming)))
+        now = owning(move)
         match move.kind:
-            case MoveKind.REHOME:
-                owners[move.key] = move.owners
-            case MoveKind.ADD:
-                add[move.key] = tuple(dict.fromkeys((*add.get(move.key, ()), *move.owners)))
+            case MoveKind.REHOME if now:
+                owners[move.key] = now
+            case MoveKind.ADD if now:
+                add[move.key] = tuple(dict.fromkeys((*add.get(move.key, ()), *now)))
             case MoveKind.REWEIGHT:
                 weights[move.relieved] = move.factor
     return ModelOverlay(
         owners=owners,
         add=add,
+        warm=warm,
         weights=weights,
         draining=tuple(sorted(set(draining))),
         cordoned=tuple(sorted(set(cordoned))),

@@ -126,7 +126,8 @@ class HotSpotSpec(_Part, frozen=True):
 
     `imbalance` is an endpoint's load over the mean at which it counts as hot, `hold_s` how long it
     must stay so, `cool_s` how long it must be calm before a move is undone. `budget_tokens` is what
-    may be prefilled again for moves in `interval_s`.
+    may be prefilled again for moves in `interval_s`. A new owner of a prefix is given `prewarm_s`
+    to be made warm before it is sent anything; 0: it owns it at once.
     """
 
     enabled: bool = True
@@ -136,6 +137,7 @@ class HotSpotSpec(_Part, frozen=True):
     budget_tokens: NonNegative = 2_000_000.0
     interval_s: Positive = 600.0
     max_owners: Annotated[int, msgspec.Meta(ge=2, le=16)] = 8
+    prewarm_s: Annotated[float, msgspec.Meta(ge=0, le=300)] = 0.0
 
 
 class FailureSpec(_Part, frozen=True):

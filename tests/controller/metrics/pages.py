@@ -79,6 +79,7 @@ def _gauges(number: int) -> dict[str, float]:
         f"cardan_key_hit_tokens{{{key}}}": 1800,
         f"cardan_key_blocks{{{key}}}": 3,
         f'cardan_key_owner{{{key},endpoint="e-0"}}': 1,
+        f'cardan_key_warmed{{{key},endpoint="e-1"}}': 1,
     }
 
 

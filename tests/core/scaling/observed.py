@@ -46,14 +46,21 @@ def load(
     )
 
 
-def key(number: int, share: float, *endpoints: str, hit_tokens: float = 1000.0) -> KeyMass:
-    """A routing key and where it is warm."""
+def key(
+    number: int,
+    share: float,
+    *endpoints: str,
+    hit_tokens: float = 1000.0,
+    warmed: Iterable[str] = (),
+) -> KeyMass:
+    """A routing key, whose it is, and who has been made warm for it."""
     return KeyMass(
         key=f"{number:016x}",
         share=share,
         blocks=4,
         hit_tokens=hit_tokens,
         endpoints=tuple(EndpointId(name) for name in endpoints),
+        warmed=tuple(EndpointId(name) for name in warmed),
     )
 
 

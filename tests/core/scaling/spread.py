@@ -45,7 +45,8 @@ class Plant:
         for number, (share, pair) in enumerate(zip(self.shares, self.pairs, strict=True)):
             name = f"{number:016x}"
             owners = [*overlay.owners.get(name, pair), *overlay.add.get(name, ())]
-            keys.append(key(number, share, *sorted(set(owners))))
+            warmed = overlay.warm.get(name, ())  # between two looks
+            keys.append(key(number, share, *sorted(set(owners)), warmed=warmed))
             weights = {owner: overlay.weights.get(EndpointId(owner), 1.0) for owner in owners}
             for _ in range(QUANTA):
                 least = min(weights, key=lambda owner: busy[owner] / weights[owner])

@@ -50,13 +50,16 @@ def test_an_overlay_is_made_of_moves_drains_and_cordons_in_whatever_order() -> N
     st.integers(2, 12),
     st.lists(st.floats(0.01, 1.0), min_size=1, max_size=10),
     st.floats(0.1, 0.9),
+    st.sampled_from([0.0, 60.0]),
 )
 @settings(max_examples=20, deadline=None)
 def test_under_constant_demand_moves_settle_and_are_never_taken_back(
-    seed: int, n: int, shares: list[float], utilisation: float
+    seed: int, n: int, shares: list[float], utilisation: float, prewarm_s: float
 ) -> None:
     plant = Plant(seed, n, shares, utilisation * n)
-    spec = HotSpotSpec(hold_s=30, cool_s=120, interval_s=600, budget_tokens=10**6)
+    spec = HotSpotSpec(
+        hold_s=30, cool_s=120, interval_s=600, budget_tokens=10**6, prewarm_s=prewarm_s
+    )
     moves, changed_s, cooled = settle(plant, spec, 100)
     assert changed_s < 900
     assert not cooled
@@ -76,6 +79,7 @@ specs = st.builds(
     budget_tokens=st.sampled_from([0.0, 2500.0, 100_000.0]),
     interval_s=st.just(100.0),
     max_owners=st.integers(2, 4),
+    prewarm_s=st.sampled_from([0.0, 30.0]),
 )
 
 
@@ -93,7 +97,10 @@ def test_whatever_is_seen_moves_keep_to_their_bounds(
             load(f"e{n}", looks.now, in_flight=number, prompt_tokens_per_s=9.0)
             for n, number in enumerate(fleet)
         ]
-        masses = [key(n, share, *(f"e{owner}" for owner in on)) for n, share, on in keys]
+        masses = [
+            key(n, share, *(f"e{owner}" for owner in on), warmed=[f"e{n}", f"e{n + 1}"])
+            for n, share, on in keys
+        ]
         before = looks.memory
         observation = seen(endpoints, looks.now, keys=masses)
         moves = looks.see(observation)
@@ -110,6 +117,13 @@ def test_whatever_is_seen_moves_keep_to_their_bounds(
             assert move.kind is MoveKind.REWEIGHT or 1 <= len(move.owners) <= 16
             assert 0.5 <= move.factor <= 1.0
             assert move.why
+            assert set(move.warming) <= set(move.owners)
+            assert bool(move.warming) is (move.warm_by is not None)
+            assert move.warm_by is None or 0 < move.warm_by - looks.now <= spec.prewarm_s + 1.0
+        told = overlay_of(moves)
+        for word, warming in told.warm.items():
+            assert told.owners.get(word, ("",))[0] not in warming
+            assert not set(told.add.get(word, ())) & set(warming)
         added = {m.key: m for m in moves if m.kind is MoveKind.ADD}
         for mass in masses:
             if mass.key in added:

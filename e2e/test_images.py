@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e import images
-from e2e.cluster.errors import UnavailableError
+from e2e.cluster.errors import UNAVAILABLE, UnavailableError
 from e2e.cluster.paths import ROOT, cache_root, claim
 
 if TYPE_CHECKING:
@@ -72,5 +72,5 @@ def test_images_that_cannot_be_built_are_said_in_a_sentence(
         raise UnavailableError("needs a builder")
 
     monkeypatch.setattr(images, "_build", refuse)
-    assert images.main() == 1
+    assert images.main() == UNAVAILABLE
     assert capsys.readouterr().err.endswith("needs a builder\n")

@@ -20,7 +20,7 @@ NAME = "cardan"
 
 
 def main() -> int:
-    """Do one of it; 1 and a sentence where it cannot be done."""
+    """Do one of it; 1 and a sentence where it failed, 3 where this machine lacks what it takes."""
     parser = argparse.ArgumentParser(prog="python -m e2e.cluster", description=__doc__)
     parser.add_argument("do", choices=["build", "up", "down", "list"])
     parser.add_argument("name", nargs="?", default=os.environ.get("CARDAN_CLUSTER_NAME", NAME))

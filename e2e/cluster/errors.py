@@ -30,10 +30,20 @@ class CommandError(ClusterError):
         super().__init__(f"`{' '.join(argv)}` ended with {code}:\n{output.strip()[-4000:]}")
 
 
+# What a command ends with where the machine lacks something, which is not its failure: CI goes on.
+UNAVAILABLE = 3
+
+
 def status_of(do: Callable[[], object]) -> int:
-    """Do it, for `sys.exit`: 0, or 1 and a sentence on standard error where it cannot be done."""
+    """Do it, for `sys.exit`: 0, or a sentence on standard error.
+
+    With it 3 where something is missing on this machine, and 1 where it was tried and failed.
+    """
     try:
         do()
+    except UnavailableError as error:
+        print(error, file=sys.stderr)
+        return UNAVAILABLE
     except ClusterError as error:
         print(error, file=sys.stderr)
         return 1

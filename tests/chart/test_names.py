@@ -107,7 +107,7 @@ def test_commands_of_the_notes_can_be_pasted() -> None:
         ({"kind": "pods", "selector": "app=a"}, f'kubectl -n {NAMESPACE} get pods -l "app=a"'),
         (
             {"kind": "pods", "selector": "app=a", "namespace": "*"},
-            'kubectl --all-namespaces get pods -l "app=a"',
+            'kubectl get -A pods -l "app=a"',
         ),
         (
             {"kind": "service", "name": "vllm", "namespace": "models"},

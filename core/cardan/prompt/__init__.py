@@ -10,5 +10,6 @@ down in `docs/reference/routing-key.md`: gateways of different versions must agr
 
 from cardan.prompt.bodies import read_prompt
 from cardan.prompt.chain import EMPTY, KeyConfig, Prompt
+from cardan.prompt.prefix import prefix_request
 
-__all__ = ["EMPTY", "KeyConfig", "Prompt", "read_prompt"]
+__all__ = ["EMPTY", "KeyConfig", "Prompt", "prefix_request", "read_prompt"]

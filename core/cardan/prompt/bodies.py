@@ -66,6 +66,13 @@ def read_prompt(
     return _hashed(stream, (name, *words, owner), config)
 
 
+def text_size(api: Api, body: Body, config: KeyConfig, limit_bytes: int) -> int:
+    """Bytes of the canonical text of a prompt that could be read; beyond the limit, so many."""
+    stream = Stream(limit_bytes)
+    _READERS[api](body, stream, config)
+    return min(stream.size, limit_bytes)
+
+
 def _hashed(stream: Stream, names: tuple[str, ...], config: KeyConfig) -> Prompt:
     tokens = (stream.size + stream.unread) / config.bytes_per_token + stream.media * MEDIA_TOKENS
     ids = stream.token_ids

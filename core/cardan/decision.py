@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from cardan.value import Value
 
 if TYPE_CHECKING:
     from cardan.fleet import EndpointState
@@ -26,7 +28,7 @@ class Reason(enum.StrEnum):
     ONLY = "only"  # there was just one
 
 
-class Candidate:
+class Candidate(Value):
     """An endpoint that was considered, with what was predicted for it.
 
     `hit_tokens` and `uncached_tokens` are estimated tokens, which is what speeds are learned in.
@@ -35,29 +37,12 @@ class Candidate:
     `backlog_s`, the wait for work already there.
     """
 
-    __slots__ = (
-        "backlog_s",
-        "endpoint",
-        "hit_tokens",
-        "token_ratio",
-        "ttft_s",
-        "uncached_tokens",
-    )
-
-    def __init__(
-        self,
-        endpoint: EndpointState,
-        hit_tokens: float,
-        uncached_tokens: float,
-        backlog_s: float,
-        ttft_s: float,
-    ) -> None:
-        self.endpoint = endpoint
-        self.hit_tokens = hit_tokens
-        self.uncached_tokens = uncached_tokens
-        self.backlog_s = backlog_s
-        self.ttft_s = ttft_s
-        self.token_ratio = endpoint.speed.siblings.token_ratio
+    endpoint: EndpointState
+    hit_tokens: float
+    uncached_tokens: float
+    backlog_s: float
+    ttft_s: float
+    token_ratio: float
 
     @property
     def cached_real_tokens(self) -> float:
@@ -70,7 +55,7 @@ class Candidate:
         return self.uncached_tokens * self.token_ratio
 
 
-class Decision:
+class Decision(Value):
     """Where a request goes and why.
 
     `chosen` is one of `candidates` or, after a spill, an endpoint outside of them. `key` is the
@@ -79,22 +64,12 @@ class Decision:
     than hashing would (`MovedDecision`).
     """
 
-    __slots__ = ("candidates", "chosen", "depth", "key", "reason")
-    moved = False
-
-    def __init__(
-        self,
-        chosen: Candidate,
-        candidates: tuple[Candidate, ...],
-        reason: Reason,
-        key: int = 0,
-        depth: int = 0,
-    ) -> None:
-        self.chosen = chosen
-        self.candidates = candidates
-        self.reason = reason
-        self.key = key
-        self.depth = depth
+    chosen: Candidate
+    candidates: tuple[Candidate, ...]
+    reason: Reason
+    key: int = 0
+    depth: int = 0
+    moved: ClassVar = False
 
     @property
     def endpoint(self) -> EndpointState:
@@ -130,5 +105,4 @@ class Decision:
 class MovedDecision(Decision):
     """A decision among the owners that the controller has given the key."""
 
-    __slots__ = ()
-    moved = True
+    moved: ClassVar = True

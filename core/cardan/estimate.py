@@ -61,7 +61,7 @@ def estimate(
     ttft_s = overhead_s + backlog_s + work_tokens(uncached, tokens) / rate
     if state.load.waiting:
         ttft_s += stalled_s(state, now)
-    return Candidate(state, hit, uncached, backlog_s, ttft_s)
+    return Candidate(state, hit, uncached, backlog_s, ttft_s, speed.siblings.token_ratio)
 
 
 def backlog_tokens(state: EndpointState, now: Monotonic) -> float:

@@ -13,6 +13,7 @@ import enum
 from typing import TYPE_CHECKING
 
 from cardan.speed import work_tokens
+from cardan.value import Value
 
 if TYPE_CHECKING:
     from cardan.decision import Decision
@@ -39,20 +40,12 @@ class Outcome(enum.StrEnum):
     INTERNAL = "internal"  # the gateway itself failed at it
 
 
-class Usage:
+class Usage(Value):
     """What the engine reported: prompt, cached and generated tokens; None where it did not say."""
 
-    __slots__ = ("cached_tokens", "completion_tokens", "prompt_tokens")
-
-    def __init__(
-        self,
-        prompt_tokens: int | None = None,
-        completion_tokens: int | None = None,
-        cached_tokens: int | None = None,
-    ) -> None:
-        self.prompt_tokens = prompt_tokens
-        self.completion_tokens = completion_tokens
-        self.cached_tokens = cached_tokens
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
 
 
 class Load:

@@ -43,6 +43,7 @@ import enum
 from typing import TYPE_CHECKING
 
 from cardan.ledger import Outcome
+from cardan.value import Value
 
 if TYPE_CHECKING:
     from cardan.decision import Decision
@@ -92,14 +93,11 @@ class RejectReason(enum.StrEnum):
     INTERNAL = "internal"
 
 
-class Forward:
+class Forward(Value):
     """Send the request to `lease.endpoint`. `fresh` forbids a kept-alive connection."""
 
-    __slots__ = ("fresh", "lease")
-
-    def __init__(self, lease: Lease, fresh: bool) -> None:
-        self.lease = lease
-        self.fresh = fresh
+    lease: Lease
+    fresh: bool
 
 
 class Wait:

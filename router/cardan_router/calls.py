@@ -26,6 +26,7 @@ from cardan.errors import RequestError
 from cardan.instants import Monotonic
 from cardan.prompt import EMPTY, read_prompt
 from cardan.request import Api, RequestView
+from cardan.value import Value
 
 from cardan_router.passing import TO_ENGINES
 from cardan_router.splice import without_fields
@@ -75,21 +76,18 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _MAX_NUMBER_CHARS = 12
 
 
-class Call:
+class Call(Value):
     """One request as a front door hands it over.
 
     `path` is where the engine is asked, `head` the header lines it is sent (all but the request
     line, host, credentials and content-length), `body` what it is sent.
     """
 
-    __slots__ = ("body", "explain", "head", "path", "view")
-
-    def __init__(self, view: RequestView, path: str, head: str, body: Body, explain: bool) -> None:
-        self.view = view
-        self.path = path
-        self.head = head
-        self.body = body
-        self.explain = explain
+    view: RequestView
+    path: str
+    head: str
+    body: Body
+    explain: bool
 
 
 class RequestIds:

@@ -42,7 +42,7 @@ def open_lease(
         arrived_at=T0,
         slo_ttft_s=5.0,
     )
-    chosen = Candidate(state, 0.0, tokens, 0.0, 0.1)
+    chosen = Candidate(state, 0.0, tokens, 0.0, 0.1, 1.0)
     return ledger.open(request, Decision(chosen, (chosen,), Reason.ONLY), now)
 
 

@@ -56,7 +56,7 @@ class Recorder(PolicyBase, tag="recorder", frozen=True):
     ) -> Decision:
         """The first."""
         self.seen.append(([str(state.id) for state in eligible], eligible is pool.routable))
-        chosen = Candidate(eligible[0], 0.0, request.prompt.tokens, 0.0, 0.0)
+        chosen = Candidate(eligible[0], 0.0, request.prompt.tokens, 0.0, 0.0, 1.0)
         return Decision(chosen, (chosen,), Reason.POLICY)
 
 

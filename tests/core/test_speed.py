@@ -34,7 +34,7 @@ def lease_of(
 ) -> Lease:
     """A request of `tokens` at an idle endpoint, predicted as the endpoint would now."""
     uncached = tokens - hit
-    chosen = Candidate(state, hit, uncached, 0.0, state.speed.ttft_s(0.0, uncached, tokens))
+    chosen = Candidate(state, hit, uncached, 0.0, state.speed.ttft_s(0.0, uncached, tokens), 1.0)
     request = request_of(Prompt((), tokens, 512, 0), arrived_at=at, stream=stream)
     return Ledger().open(request, Decision(chosen, (chosen,), Reason.POLICY), Monotonic(at))
 

@@ -27,7 +27,7 @@ def chosen(hit_tokens: float = 0.0) -> Candidate:
     fleet = Fleet()
     fleet.update([Endpoint(url="http://a:1")], T0)
     (state,) = fleet.endpoints.values()
-    return Candidate(state, hit_tokens, 0.0, 0.0, 0.0)
+    return Candidate(state, hit_tokens, 0.0, 0.0, 0.0, 1.0)
 
 
 COLD, WARM = chosen(), chosen(800.0)

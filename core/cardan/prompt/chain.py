@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import xxhash
+from cardan.value import Value
 
 if TYPE_CHECKING:
     from array import array
@@ -62,7 +63,7 @@ class KeyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return self.block_bytes / self.block_tokens
 
 
-class Prompt:
+class Prompt(Value):
     """A prompt as routing sees it.
 
     `chain` holds the chained hash of each block, at most 64; the first `full_blocks` stand for
@@ -70,15 +71,10 @@ class Prompt:
     beyond the chain. `block_tokens` is what one full block stands for.
     """
 
-    __slots__ = ("block_tokens", "chain", "full_blocks", "tokens")
-
-    def __init__(
-        self, chain: tuple[int, ...], tokens: float, block_tokens: int, full_blocks: int
-    ) -> None:
-        self.chain = chain
-        self.tokens = tokens
-        self.block_tokens = block_tokens
-        self.full_blocks = full_blocks
+    chain: tuple[int, ...]
+    tokens: float
+    block_tokens: int
+    full_blocks: int
 
     def __repr__(self) -> str:
         head = f"{self.chain[0]:016x}" if self.chain else "-"

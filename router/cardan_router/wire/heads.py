@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from cardan.value import Value
+
 from cardan_router.wire.fields import CREDENTIALS, HeadError, joined
 
 if TYPE_CHECKING:
@@ -55,51 +57,35 @@ _REQUEST_LINES: dict[str, _RequestLine] = {}
 _STATUS_LINES: dict[str, tuple[int, int]] = {}
 
 
-class RequestHead:
+class RequestHead(Value):
     """A request's head. `length` is the body's size in bytes, or `CHUNKED`.
 
     `headers` has all but `content-length`; heads share it, so it must not be changed. `passed` are
     the header lines that an engine may see.
     """
 
-    __slots__ = (
-        "headers",
-        "keep_alive",
-        "length",
-        "method",
-        "minor",
-        "passed",
-        "path",
-        "query",
-        "target",
-    )
-
-    def __init__(
-        self, line: _RequestLine, headers: Headers, passed: str, length: int, keep_alive: bool
-    ) -> None:
-        self.method, self.target, self.minor, self.path, self.query = line
-        self.headers = headers
-        self.passed = passed
-        self.length = length
-        self.keep_alive = keep_alive
+    method: str
+    target: str
+    minor: int
+    path: str
+    query: str
+    headers: Headers
+    passed: str
+    length: int
+    keep_alive: bool
 
 
-class AnswerHead:
+class AnswerHead(Value):
     """An answer's head. `length` is the body's size, `CHUNKED` or `UNTIL_CLOSE`.
 
     `headers` as in `RequestHead`; `passed` are the header lines that a client may see.
     """
 
-    __slots__ = ("headers", "keep_alive", "length", "passed", "status")
-
-    def __init__(
-        self, status: int, headers: Headers, length: int, passed: str, keep_alive: bool
-    ) -> None:
-        self.status = status
-        self.headers = headers
-        self.length = length
-        self.passed = passed
-        self.keep_alive = keep_alive
+    status: int
+    headers: Headers
+    length: int
+    passed: str
+    keep_alive: bool
 
 
 _Request = tuple[_RequestLine, Headers, str, bool]
@@ -119,8 +105,10 @@ def parse_request(data: bytes, table: FieldTable, max_headers: int = 128) -> Req
     if known is not None:
         digits = data[start:end]
         if digits.isdigit() and len(digits) <= _MAX_LENGTH_DIGITS:
-            line, headers, passed, keep_alive = known
-            return RequestHead(line, headers, passed, int(digits), keep_alive)
+            (method, target, minor, path, query), headers, passed, keep_alive = known
+            return RequestHead(
+                method, target, minor, path, query, headers, passed, int(digits), keep_alive
+            )
     lines = _lines(data, max_headers)
     line = _REQUEST_LINES.get(lines[0]) or _read_request_line(lines[0])
     headers, passed = _read_fields(lines, table)
@@ -133,7 +121,7 @@ def parse_request(data: bytes, table: FieldTable, max_headers: int = 128) -> Req
     length = _request_length(headers, minor)
     if length >= 0 and _is_template(data, start) and CREDENTIALS.isdisjoint(headers):
         _remember(_REQUESTS, template, (line, headers, passed, keep_alive), _MAX_TEMPLATES)
-    return RequestHead(line, headers, passed, length, keep_alive)
+    return RequestHead(*line, headers, passed, length, keep_alive)
 
 
 def parse_answer(data: bytes, table: FieldTable, max_headers: int = 256) -> AnswerHead:

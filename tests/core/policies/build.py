@@ -89,7 +89,7 @@ def load(
 ) -> list[Lease]:
     """Open leases at an endpoint, each with `tokens_each` tokens of work (no attention in it)."""
     ledger = Ledger()
-    chosen = Candidate(state, 0.0, tokens_each, 0.0, 0.05)
+    chosen = Candidate(state, 0.0, tokens_each, 0.0, 0.05, 1.0)
     decision = Decision(chosen, (chosen,), Reason.POLICY)
     request = request_of(Prompt((), 0.0, 512, 0), stream=stream, arrived_at=at)
     return [ledger.open(request, decision, Monotonic(at)) for _ in range(requests)]

@@ -17,7 +17,6 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-import grpc
 import msgspec
 from aiohttp import web
 from cardan.errors import CardanError
@@ -31,18 +30,21 @@ from cardan_controller.cluster.pods import PodIndex
 from cardan_controller.cluster.scales import Scales
 from cardan_controller.cluster.selectors import parse
 from cardan_controller.cluster.view import AGENT, ClusterView
+from cardan_controller.consent import admitted
 from cardan_controller.driving import Driver
 from cardan_controller.election import Election
 from cardan_controller.fleets import Fleets
+from cardan_controller.following import FollowedStatuses
 from cardan_controller.gathering import Cluster, target_of
 from cardan_controller.handlers import FleetWatch
-from cardan_controller.keda import ExternalScaler, Pool, Recommendations
+from cardan_controller.keda import served
 from cardan_controller.leading import Leader
 from cardan_controller.metrics.gateways import Gateway, GatewaySource
 from cardan_controller.metrics.prometheus import PrometheusSource
 from cardan_controller.metrics.promql import Windows
-from cardan_controller.pb.keda import externalscaler_pb2_grpc
+from cardan_controller.recommending import Decided, Pool, Recommendations
 from cardan_controller.serving import Port
+from cardan_controller.sweeping import Sweeper
 from cardan_controller.telemetry import Telemetry, WatchMeter
 from cardan_controller.ticking import Ticker
 from cardan_controller.wakes import Wakes
@@ -54,16 +56,19 @@ if TYPE_CHECKING:
     from cardan_controller.cluster.targets import TargetRef
     from cardan_controller.config import OperatorConfig
     from cardan_controller.crds.documents import Fleet
+    from cardan_controller.election import LeaseConfig
     from cardan_controller.fleets import Key
     from cardan_controller.metrics.answers import MetricsSource
 
 log = logging.getLogger(__name__)
 
-# How long a replica that ends may take to let go of the lease and close what it has open.
-LEAVE_S: Final = 5.0
 # Garbage is looked for after so many objects: a tick over 500 fleets makes a hundred thousand, none
 # of them in a cycle, and looking as often as Python does took a fifth of its time.
 GARBAGE: Final = (100_000, 50, 100)
+# What is recommended to others is of the last tick; of one that so many ticks have not renewed, or
+# that is older than this, nobody knows whether it still holds.
+STALE_S: Final = 60.0
+STALE_TICKS: Final = 4
 # How often it is looked whether everything has been listed once.
 SYNC_POLL_S: Final = 0.1
 
@@ -88,17 +93,24 @@ class Operator:
     def __init__(self, config: OperatorConfig, rng: Random) -> None:
         self.config = config
         self.telemetry = Telemetry()
-        self.recommendations = Recommendations()
         self.fleets = Fleets(lambda key: self._driver.press(key))
         self.wakes = Wakes(
             lambda: self._driver.press(), self._serves, self.telemetry.wakes_dropped.inc
         )
         meter = WatchMeter(self.telemetry, monotonic)
-        self.view = ClusterView(config.kubeconfig, config.namespaces, meter, rng)
+        self.view = ClusterView(
+            config.kubeconfig, config.namespaces, meter, rng, lambda: self.recommendations.changed()
+        )
         self._api = KubernetesApi(config.kubeconfig, AGENT)
         self._lease_api = KubernetesApi(config.kubeconfig, AGENT)
         self._identity = f"{socket.gethostname()}_{rng.getrandbits(32):08x}"
-        self.leader = self._candidate(rng)
+        lease = _lease(config)
+        self.leader = self._candidate(lease, rng)
+        self.recommendations: Recommendations = Recommendations(
+            FollowedStatuses(self.view.fleets, self.leader.quiet_s),
+            wall,
+            stale_after_s=max(STALE_S, STALE_TICKS * config.tick_s),
+        )
         self._selector = parse(config.gateways.selector)
         self._scales = Scales(self._api, monotonic)
         self._pods = PodIndex(())
@@ -112,7 +124,7 @@ class Operator:
             self.leader.leads,
             self._identity,
         )
-        self._driver = Driver(
+        self._driver: Driver = Driver(
             self._ticker,
             self.fleets,
             self.wakes,
@@ -124,14 +136,20 @@ class Operator:
             monotonic=monotonic,
             wall=wall,
         )
-        self._watch = FleetWatch(self.fleets, self._forget, config.kubeconfig, config.namespaces)
+        opened = frozenset({lease.namespace, *config.gateways.namespaces})
+        self._watch = FleetWatch(
+            self.fleets,
+            self._forget,
+            lambda fleet: admitted(fleet, opened),
+            config.kubeconfig,
+            config.namespaces,
+        )
+        self._sweeper = Sweeper(
+            self._api, config.namespaces, opened, self.leader.leads, self.telemetry
+        )
         self.address = ""
 
-    def _candidate(self, rng: Random) -> Leader:
-        lease = self.config.lease
-        if not lease.namespace:
-            namespace = own_namespace(self.config.kubeconfig)
-            lease = msgspec.structs.replace(lease, namespace=namespace)
+    def _candidate(self, lease: LeaseConfig, rng: Random) -> Leader:
         election = Election(self._identity, lease, rng)
         return Leader(
             election, self._lease_api, lease, _address(self.config), monotonic=monotonic, wall=wall
@@ -141,7 +159,7 @@ class Operator:
         metrics = self.config.metrics
         if metrics.prometheus is not None:
             windows = Windows(metrics.short_window_s, metrics.long_window_s)
-            return PrometheusSource(metrics.prometheus, windows)
+            return PrometheusSource(metrics.prometheus, windows, external=metrics.external)
         return GatewaySource(
             self._gateways,
             short_s=metrics.short_window_s,
@@ -175,7 +193,8 @@ class Operator:
 
     async def run(self) -> None:
         """Until cancelled, or until the lease is lost."""
-        async with self._port(), self._keda(), asyncio.TaskGroup() as group:
+        keda = served(self.recommendations, self.config.keda)
+        async with self._port(), keda, asyncio.TaskGroup() as group:
             for name, work in self._tasks():
                 group.create_task(work, name=name)
 
@@ -193,6 +212,7 @@ class Operator:
             group.create_task(self._until_lost(), name="until-lost")
             group.create_task(self._watch.run(), name="fleets")
             group.create_task(self._driver.run(), name="ticks")
+            group.create_task(self._sweeper.run(), name="sweep")
 
     async def _until_lost(self) -> None:
         await self.leader.ended.wait()
@@ -203,7 +223,7 @@ class Operator:
         """What was decided, for those who carry it out themselves."""
         self.recommendations.set(
             {
-                Pool(*key, pool.pool): pool.desired
+                Pool(*key, pool.pool): Decided(pool.desired, decision.at)
                 for key, decision in self._ticker.decisions.items()
                 for pool in decision.pools
                 if all(reason.code is not ReasonCode.TARGET_ERROR for reason in pool.reasons)
@@ -270,21 +290,6 @@ class Operator:
         finally:
             await runner.cleanup()
 
-    @contextlib.asynccontextmanager
-    async def _keda(self) -> AsyncIterator[None]:
-        if not self.config.keda:
-            yield
-            return
-        server = grpc.aio.server()
-        scaler = ExternalScaler(self.recommendations)
-        externalscaler_pb2_grpc.add_ExternalScalerServicer_to_server(scaler, server)
-        server.add_insecure_port(self.config.keda)
-        await server.start()
-        try:
-            yield
-        finally:
-            await server.stop(LEAVE_S)
-
     async def close(self) -> None:
         """Drop all connections."""
         await self._source.close()
@@ -323,6 +328,13 @@ def _targets(fleets: Iterable[Fleet]) -> list[TargetRef]:
         if fleet.spec is not None
         for pool in fleet.spec.pools
     ]
+
+
+def _lease(config: OperatorConfig) -> LeaseConfig:
+    """Where replicas meet: by default in the operator's own namespace."""
+    if config.lease.namespace:
+        return config.lease
+    return msgspec.structs.replace(config.lease, namespace=own_namespace(config.kubeconfig))
 
 
 def _address(config: OperatorConfig) -> str:

@@ -26,29 +26,35 @@ class MetricsConfig(_Part, frozen=True):
     """Where measurements come from: a Prometheus, or without one the gateways themselves.
 
     Demand is a rate over `short_window_s` (four scrapes at least), promises are looked at over
-    `long_window_s`. What is older than `stale_after_s` is not acted on.
+    `long_window_s`. What is older than `stale_after_s` is not acted on. `external` are queries, by
+    the names that fleets' policies `external` use: fleets name them, and ask nothing themselves.
     """
 
     prometheus: PrometheusConfig | None = None
     short_window_s: Positive = 60.0
     long_window_s: Positive = 300.0
     stale_after_s: Positive = 45.0
+    external: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         if self.long_window_s < self.short_window_s:
             raise ValueError("long_window_s is shorter than short_window_s")
+        if self.external and self.prometheus is None:
+            raise ValueError("external needs prometheus: gateways tell nothing of other metrics")
 
 
 class GatewaysConfig(_Part, frozen=True):
     """How gateways are found: pods with these labels, and the port that tells their metrics.
 
     `endpoint_names` is how their discovery names engines: by `pod`, or by `namespace/pod` where it
-    watches all namespaces.
+    watches all namespaces. `namespaces` are those whose gateways any fleet may name in
+    `spec.gateways`, beside those of its own namespace and of the operator's; `*` is all of them.
     """
 
     selector: str = "app.kubernetes.io/name=cardan,app.kubernetes.io/component=router"
     metrics_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 9090
     endpoint_names: Annotated[str, msgspec.Meta(pattern="^(pod|namespace/pod)$")] = "pod"
+    namespaces: tuple[str, ...] = ()
 
 
 class OperatorConfig(_Part, frozen=True):

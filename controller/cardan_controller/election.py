@@ -76,7 +76,7 @@ class Election:
         self._config = config
         self._rng = rng
         self._lease: Lease | None = None
-        self._changed_at = Monotonic(0.0)  # when the lease was last seen to be another
+        self._changed_at = Monotonic(float("-inf"))  # when the lease was last seen to be another
         self._renewed_at: Monotonic | None = None  # when we began the last write that succeeded
         self._begun_at = Monotonic(0.0)
         self._looked = False
@@ -86,6 +86,10 @@ class Election:
         """Whether this replica may act."""
         renewed_at = self._renewed_at
         return renewed_at is not None and now - renewed_at < self._config.renew_deadline_s
+
+    def quiet_s(self, now: Monotonic) -> float:
+        """How long the lease has not changed: nobody is known to have led since."""
+        return now - self._changed_at
 
     def step(self, now: Monotonic, wall: WallTime) -> Write | Look | Rest:
         """What to do next."""

@@ -47,17 +47,22 @@ class FleetWatchError(CardanError):
 
 
 class FleetWatch:
-    """kopf, in its thread. `forget` removes what a fleet leaves with gateways."""
+    """kopf, in its thread. `forget` removes what a fleet leaves with gateways.
+
+    `admitted` is the fleet as it may be looked after.
+    """
 
     def __init__(
         self,
         fleets: Fleets,
         forget: Callable[[Fleet], Awaitable[None]],
+        admitted: Callable[[Fleet], Fleet],
         kubeconfig: str,
         namespaces: Sequence[str],
     ) -> None:
         self._fleets = fleets
         self._forget = forget
+        self._admitted = admitted
         self._kubeconfig = kubeconfig
         self._namespaces = namespaces
         self._stop = threading.Event()
@@ -95,13 +100,14 @@ class FleetWatch:
 
     def _heard(self, loop: asyncio.AbstractEventLoop) -> Callable[[Fleet, bool], None]:
         def heard(fleet: Fleet, deleted: bool) -> None:
-            loop.call_soon_threadsafe(lambda: self._fleets.changed(fleet, deleted=deleted))
+            known = self._admitted(fleet)
+            loop.call_soon_threadsafe(lambda: self._fleets.changed(known, deleted=deleted))
 
         return heard
 
     def _left(self, loop: asyncio.AbstractEventLoop) -> Callable[[Fleet], Awaitable[None]]:
         async def forget(fleet: Fleet) -> None:
-            await self._forget(fleet)
+            await self._forget(self._admitted(fleet))
 
         async def left(fleet: Fleet) -> None:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(forget(fleet), loop))

@@ -4,58 +4,37 @@ With `mode: Recommend` somebody else writes the scale. A ScaledObject whose trig
 (or `external-push`) with `fleet` and `pool` in its metadata gets the number that the operator would
 have set, as a metric whose target is 1: the autoscaler that KEDA makes then wants just as many. A
 fleet that nothing has been decided for yet is *unavailable*, not zero, so that KEDA's own fallback
-holds the replicas there are.
+holds the replicas there are; and so is one whose decision is older than a limit.
+
+Every replica answers, whether or not it leads: KEDA keeps its connection to whichever it met. How
+old the answer is, and who gives it, is in the call's trailing metadata.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
+import contextlib
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import grpc
 
 from cardan_controller.pb.keda import externalscaler_pb2 as pb
 from cardan_controller.pb.keda import externalscaler_pb2_grpc as pb_grpc
+from cardan_controller.recommending import Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from cardan_controller.recommending import Recommendations
+
 METRIC: Final = "cardan-desired-replicas"
-
-
-class Pool(NamedTuple):
-    """A pool by its full name."""
-
-    namespace: str
-    fleet: str
-    pool: str
-
-
-class Recommendations:
-    """The numbers that were decided last, and a way to wait for the next ones."""
-
-    def __init__(self) -> None:
-        self._desired: dict[Pool, int] = {}
-        self._changed = asyncio.Event()
-
-    def set(self, desired: dict[Pool, int]) -> None:
-        """All of them, after a tick."""
-        if desired != self._desired:
-            self._desired = desired
-            self._changed.set()
-            self._changed = asyncio.Event()
-
-    def get(self, pool: Pool) -> int | None:
-        """What a pool is to have; None if nothing was decided."""
-        return self._desired.get(pool)
-
-    def pools_of(self, namespace: str, fleet: str) -> list[Pool]:
-        """The pools of a fleet that something was decided for."""
-        return [pool for pool in self._desired if pool[:2] == (namespace, fleet)]
-
-    async def change(self) -> None:
-        """Until something is decided differently."""
-        await self._changed.wait()
+# Trailing metadata: the answer's age, and `leader` or `status`, where it comes from.
+AGE: Final = "cardan-age-seconds"
+SOURCE: Final = "cardan-source"
+# How long calls that are under way may take when the replica ends.
+LEAVE_S: Final = 5.0
+# A stream is looked at so often for an answer that has become stale.
+LOOK_S: Final = 10.0
 
 
 Context = grpc.aio.ServicerContext[object, object]
@@ -85,7 +64,7 @@ class ExternalScaler(pb_grpc.ExternalScalerServicer):
                 if active is not told:
                     told = active
                     yield pb.IsActiveResponse(result=active)
-                await change
+                await asyncio.wait({change}, timeout=LOOK_S)
             finally:
                 change.cancel()
 
@@ -118,13 +97,34 @@ class ExternalScaler(pb_grpc.ExternalScalerServicer):
                 names = ", ".join(sorted(one.pool for one in named))
                 words = f"fleet {fleet!r} has several pools: set `pool` to one of {names}"
                 await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, words)
-        desired = self._recommendations.get(named[0]) if named else None
-        if desired is None:
+        found = self._recommendations.get(named[0]) if named else None
+        if found is None:
             words = f"nothing is decided for {ref.namespace}/{fleet} {pool}".rstrip()
             await _abort(context, grpc.StatusCode.UNAVAILABLE, words)
-        return desired
+        if found.age_s > self._recommendations.stale_after_s:
+            words = f"what is known of {ref.namespace}/{fleet} is {found.age_s:.0f} s old"
+            await _abort(context, grpc.StatusCode.UNAVAILABLE, words)
+        source = "leader" if found.here else "status"
+        context.set_trailing_metadata(((AGE, f"{found.age_s:.1f}"), (SOURCE, source)))
+        return found.desired
 
 
 async def _abort(context: Context, code: grpc.StatusCode, words: str) -> NoReturn:
     await context.abort(code, words)
     raise AssertionError("abort raises")
+
+
+@contextlib.asynccontextmanager
+async def served(recommendations: Recommendations, address: str) -> AsyncIterator[None]:
+    """KEDA's service at an address, while the block runs; without an address there is none."""
+    if not address:
+        yield
+        return
+    server = grpc.aio.server()
+    pb_grpc.add_ExternalScalerServicer_to_server(ExternalScaler(recommendations), server)
+    server.add_insecure_port(address)
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(LEAVE_S)

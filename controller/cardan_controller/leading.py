@@ -100,6 +100,10 @@ class Leader:
         """Where the leader listens; empty while nobody is known to lead."""
         return self._leader_address if self._election.holder else ""
 
+    def quiet_s(self) -> float:
+        """How long nobody is known to have led."""
+        return self._election.quiet_s(self._monotonic())
+
     async def run(self) -> None:
         """Take part until cancelled, then let go of the lease."""
         try:

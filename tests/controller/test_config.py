@@ -43,6 +43,7 @@ def test_what_is_said_counts(tmp_path: Path) -> None:
         ("tick_s: 0", "`$.tick_s`"),
         ("metrics: {prometheus: {}}", "missing required field `url` - at `$.metrics.prometheus`"),
         ("metrics: {long_window_s: 5}", "long_window_s is shorter"),
+        ("metrics: {external: {queue: max(queue)}}", "external needs prometheus"),
         ("lease: {duration_s: 5}", "duration_s must be over renew_deadline_s"),
         ("gateways: {endpoint_names: uid}", "`$.gateways.endpoint_names`"),
         ("budgets: {a: {gpus: -1}}", "`$.budgets[...].gpus`"),

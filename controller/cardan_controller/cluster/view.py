@@ -13,10 +13,10 @@ import msgspec
 from cardan.overlay import RoutingOverlay
 from cardan_kube.api import KubernetesApi
 from cardan_kube.link import Link
-from cardan_kube.objects import Bare
 from cardan_kube.watcher import Resource, Watcher
 from cardan_kube.writing import Collection
 
+from cardan_controller.cluster.listed import read_listed
 from cardan_controller.cluster.others import read_autoscaler, read_budget
 from cardan_controller.cluster.pods import read_pod
 from cardan_controller.cluster.scales import WATCHED
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from cardan_kube.link import Meter
 
+    from cardan_controller.cluster.listed import Listed
     from cardan_controller.cluster.others import Autoscaler, DisruptionBudget
     from cardan_controller.cluster.pods import PodFacts
     from cardan_controller.cluster.targets import TargetFacts
@@ -42,18 +43,12 @@ class _OverlayObject(msgspec.Struct):
     spec: RoutingOverlay
 
 
-_decode_bare = msgspec.json.Decoder(Bare).decode
 _decode_overlay = msgspec.json.Decoder(_OverlayObject).decode
 
 
 def read_overlay(raw: msgspec.Raw) -> RoutingOverlay:
     """What a RoutingOverlay tells gateways."""
     return _decode_overlay(raw).spec
-
-
-def read_uid(raw: msgspec.Raw) -> str:
-    """All that is kept of a fleet here: that it is there. What it asks for is kopf's to tell."""
-    return _decode_bare(raw).metadata.uid
 
 
 class Kind(NamedTuple, Generic[T]):
@@ -73,7 +68,7 @@ AUTOSCALERS: Final = Kind(
 BUDGETS: Final = Kind(Collection("policy", "v1", "poddisruptionbudgets"), read_budget)
 _IF_UNKNOWN: Final = "the chart installs the definition with crds.install"
 OVERLAYS: Final = Kind(Collection(GROUP, VERSION, OVERLAY.plural), read_overlay, _IF_UNKNOWN)
-FLEETS: Final = Kind(Collection(GROUP, VERSION, FLEET.plural), read_uid, _IF_UNKNOWN)
+FLEETS: Final = Kind(Collection(GROUP, VERSION, FLEET.plural), read_listed, _IF_UNKNOWN)
 
 
 class Watched(Generic[T]):
@@ -140,10 +135,15 @@ class Watched(Generic[T]):
 
 
 class ClusterView:
-    """Everything that is watched."""
+    """Everything that is watched. `on_fleets` is called when anything of the fleets changes."""
 
     def __init__(
-        self, kubeconfig: str, namespaces: Sequence[str], meter: Meter, rng: Random
+        self,
+        kubeconfig: str,
+        namespaces: Sequence[str],
+        meter: Meter,
+        rng: Random,
+        on_fleets: Callable[[], None] = lambda: None,
     ) -> None:
         def api() -> KubernetesApi:
             return KubernetesApi(kubeconfig, AGENT)
@@ -159,7 +159,7 @@ class ClusterView:
         self.autoscalers: Watched[Autoscaler] = watch(AUTOSCALERS)
         self.budgets: Watched[DisruptionBudget] = watch(BUDGETS)
         self.overlays: Watched[RoutingOverlay] = watch(OVERLAYS)
-        self.fleets: Watched[str] = watch(FLEETS)
+        self.fleets: Watched[Listed] = Watched(FLEETS, namespaces, api, meter, rng, on_fleets)
 
     @property
     def _all(self) -> tuple[Watched[object], ...]:
@@ -191,9 +191,9 @@ class ClusterView:
     def uids(self) -> dict[tuple[str, str], str]:
         """The fleets that are there, by namespace and name."""
         found: dict[tuple[str, str], str] = {}
-        for key, uid in self.fleets.items():
+        for key, listed in self.fleets.items():
             namespace, _, name = key.partition("/")
-            found[namespace, name] = uid
+            found[namespace, name] = listed.uid
         return found
 
     def workload(self, ref: TargetRef) -> TargetFacts | None:

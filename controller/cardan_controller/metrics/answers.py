@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -24,11 +25,29 @@ class Answer(NamedTuple):
     none: frozenset[Labels] = frozenset()
 
 
+class Sample(NamedTuple):
+    """A series of a query that the configuration names; None is no number."""
+
+    labels: Mapping[str, str]
+    value: float | None
+
+
+class ExternalAnswer(NamedTuple):
+    """What such a query yields; `failed` says why the source could not tell."""
+
+    samples: tuple[Sample, ...] = ()
+    failed: str = ""
+
+
 class Answers(NamedTuple):
-    """One tick's answers, by the ask's name. `at` is when they were asked for."""
+    """One tick's answers, by the ask's name. `at` is when they were asked for.
+
+    `external` are those to the queries that the configuration names.
+    """
 
     at: WallTime
     by_name: Mapping[str, Answer]
+    external: Mapping[str, ExternalAnswer] = MappingProxyType({})
 
     def value(self, name: str, labels: Labels) -> float | None:
         """One value; None where there is none."""

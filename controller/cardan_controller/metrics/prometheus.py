@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import httpx
 import msgspec
 
-from cardan_controller.metrics.answers import Answer, Answers, Labels
+from cardan_controller.metrics.answers import Answer, Answers, ExternalAnswer, Labels, Sample
 from cardan_controller.metrics.asks import ASKS, Ask
 from cardan_controller.metrics.promql import NAMESPACE, Windows, query
 
@@ -32,6 +32,9 @@ TRIES: Final = 2
 # 10,000 endpoints with 200 bytes a sample are 2 MB.
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 _AGAIN: Final = frozenset({429, 502, 503, 504})
+
+Reply = tuple[int, bytes] | str
+"""Status and body; or why there is neither."""
 
 
 class PrometheusConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -70,15 +73,20 @@ _decode = msgspec.json.Decoder(_Reply).decode
 
 
 class PrometheusSource:
-    """Answers from a Prometheus. `client` is for tests; by default it is made from `config`."""
+    """Answers from a Prometheus. `client` is for tests; by default it is made from `config`.
+
+    `external` are queries beside those of the catalogue, by the names that fleets know them by.
+    """
 
     def __init__(
         self,
         config: PrometheusConfig,
         windows: Windows,
         client: httpx.AsyncClient | None = None,
+        external: Mapping[str, str] | None = None,
     ) -> None:
         self._config = config
+        self._external = dict(external or {})
         self._queries = {name: query(ask, windows, config.match) for name, ask in ASKS.items()}
         self._client = client or httpx.AsyncClient(
             verify=ssl.create_default_context(cafile=config.ca_file or None),
@@ -96,14 +104,22 @@ class PrometheusSource:
         try:
             headers = self._credentials()
         except OSError as error:
-            failed = Answer({}, f"bearer_token_file: {error.strerror}: {error.filename}")
-            return Answers(now, dict.fromkeys(ASKS, failed))
+            return self._failed(now, f"bearer_token_file: {error.strerror}: {error.filename}")
         async with asyncio.TaskGroup() as group:
             tasks = {
-                name: group.create_task(self._ask(name, ask, headers, now), name=f"ask-{name}")
-                for name, ask in ASKS.items()
+                query: group.create_task(self._ask(query, headers, now))
+                for query in {*self._queries.values(), *self._external.values()}
             }
-        return Answers(now, {name: task.result() for name, task in tasks.items()})
+        told = {query: task.result() for query, task in tasks.items()}
+        return Answers(
+            now,
+            {name: read_reply(told[self._queries[name]], ask) for name, ask in ASKS.items()},
+            {name: read_external(told[query]) for name, query in self._external.items()},
+        )
+
+    def _failed(self, now: WallTime, words: str) -> Answers:
+        external = dict.fromkeys(self._external, ExternalAnswer(failed=words))
+        return Answers(now, dict.fromkeys(ASKS, Answer({}, words)), external)
 
     def _credentials(self) -> dict[str, str]:
         if not self._config.bearer_token_file:
@@ -111,45 +127,55 @@ class PrometheusSource:
         with open(self._config.bearer_token_file, encoding="ascii") as file:  # noqa: PTH123 - small
             return {"authorization": f"Bearer {file.read().strip()}"}
 
-    async def _ask(self, name: str, ask: Ask, headers: Mapping[str, str], now: WallTime) -> Answer:
+    async def _ask(self, query: str, headers: Mapping[str, str], now: WallTime) -> Reply:
         async with self._room:
-            answer = Answer({}, "not asked")
-            for _ in range(TRIES):
-                answer, again = await self._once(name, ask, headers, now)
-                if not again:
-                    break
-            return answer
+            reply, again = await self._once(query, headers, now)
+            for _ in range(1, TRIES):
+                if again:
+                    reply, again = await self._once(query, headers, now)
+            return reply
 
     async def _once(
-        self, name: str, ask: Ask, headers: Mapping[str, str], now: WallTime
-    ) -> tuple[Answer, bool]:
+        self, query: str, headers: Mapping[str, str], now: WallTime
+    ) -> tuple[Reply, bool]:
         """One try, and whether another may help. All series are of one moment: `now`."""
         try:
             reply = await self._client.post(
                 f"{self._config.url.rstrip('/')}/api/v1/query",
-                data={"query": self._queries[name], "time": f"{now:.3f}"},
+                data={"query": query, "time": f"{now:.3f}"},
                 headers=headers,
             )
         except httpx.HTTPError as error:
-            return Answer({}, f"no answer: {str(error) or type(error).__name__}"), True
+            return f"no answer: {str(error) or type(error).__name__}", True
         if len(reply.content) > MAX_ANSWER_BYTES:
-            return Answer({}, f"an answer of {len(reply.content)} bytes"), False
-        return read_reply(reply.status_code, reply.content, ask), reply.status_code in _AGAIN
+            return f"an answer of {len(reply.content)} bytes", False
+        return (reply.status_code, reply.content), reply.status_code in _AGAIN
 
 
-def read_reply(status: int, body: bytes, ask: Ask) -> Answer:
-    """An instant query's reply as an answer; whatever is wrong with it is said in `failed`."""
+def _series(reply: Reply) -> list[_Series] | str:
+    """An instant query's series; or what is wrong with the reply."""
+    if isinstance(reply, str):
+        return reply
+    status, body = reply
     try:
-        reply = _decode(body)
+        told = _decode(body)
     except msgspec.DecodeError:  # a proxy's page, or no Prometheus at all
-        return Answer({}, f"status {status}, and no answer of a Prometheus")
-    if reply.status != "success" or reply.data is None:
-        return Answer({}, f"status {status}: {reply.error or 'no reason given'}")
-    if reply.data.resultType != "vector":
-        return Answer({}, f"a {reply.data.resultType} where a vector was asked for")
+        return f"status {status}, and no answer of a Prometheus"
+    if told.status != "success" or told.data is None:
+        return f"status {status}: {told.error or 'no reason given'}"
+    if told.data.resultType != "vector":
+        return f"a {told.data.resultType} where a vector was asked for"
+    return told.data.result
+
+
+def read_reply(reply: Reply, ask: Ask) -> Answer:
+    """An instant query's reply as an answer; whatever is wrong with it is said in `failed`."""
+    found = _series(reply)
+    if isinstance(found, str):
+        return Answer({}, found)
     values: dict[Labels, float] = {}
     none: set[Labels] = set()
-    for series in reply.data.result:
+    for series in found:
         number = _number(series.value[1])
         labels = tuple(series.metric.get(label, "") for label in (NAMESPACE, *ask.by))
         if number is None:
@@ -157,6 +183,14 @@ def read_reply(status: int, body: bytes, ask: Ask) -> Answer:
         else:
             values[labels] = number
     return Answer(values, none=frozenset(none))
+
+
+def read_external(reply: Reply) -> ExternalAnswer:
+    """The same of a query that the configuration names."""
+    found = _series(reply)
+    if isinstance(found, str):
+        return ExternalAnswer(failed=found)
+    return ExternalAnswer(tuple(Sample(one.metric, _number(one.value[1])) for one in found))
 
 
 def _number(text: str) -> float | None:

@@ -9,10 +9,15 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 from cardan.instants import WallTime
-from cardan_controller.metrics.answers import Answer
+from cardan_controller.metrics.answers import Answer, Sample
 from cardan_controller.metrics.asks import ASKS
 from cardan_controller.metrics.gateways import Gateway, GatewaySource
-from cardan_controller.metrics.prometheus import PrometheusConfig, PrometheusSource, read_reply
+from cardan_controller.metrics.prometheus import (
+    PrometheusConfig,
+    PrometheusSource,
+    read_external,
+    read_reply,
+)
 from cardan_controller.metrics.promql import Windows
 
 from tests.controller.metrics.pages import pages
@@ -105,7 +110,7 @@ async def test_one_query_that_fails_takes_no_other_with_it() -> None:
     ],
 )
 def test_what_is_no_vector_is_said_to_be_none(body: bytes, words: str) -> None:
-    assert words in read_reply(200, body, ASKS["requests"]).failed
+    assert words in read_reply((200, body), ASKS["requests"]).failed
 
 
 @pytest.mark.parametrize("text", ["NaN", "+Inf", "-Inf", "many"])
@@ -115,8 +120,31 @@ def test_what_is_no_number_is_missing(text: str) -> None:
         for model, value in (("a", text), ("b", "2"))
     ]
     reply = {"status": "success", "data": {"resultType": "vector", "result": series}}
-    answer = read_reply(200, json.dumps(reply).encode(), ASKS["requests"])
+    body = json.dumps(reply).encode()
+    answer = read_reply((200, body), ASKS["requests"])
     assert answer == ({("n", "b"): 2.0}, "", frozenset({("n", "a")}))
+    assert [one.value for one in read_external((200, body)).samples] == [None, 2.0]
+
+
+async def test_queries_of_the_configuration_are_asked_as_they_are() -> None:
+    series = {"metric": {"fleet": "llama"}, "value": [1.0, "7"]}
+    reply = {"status": "success", "data": {"resultType": "vector", "result": [series]}}
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        (query,) = parse_qs(request.content.decode())["query"]
+        if query == "nonsense":
+            return httpx.Response(400, json={"status": "error", "error": "parse error"})
+        return httpx.Response(200, json=reply if query == 'max(queue{a="b"})' else EMPTY)
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(handler))
+    external = {"queue": 'max(queue{a="b"})', "wrong": "nonsense"}
+    settings = PrometheusConfig(url="http://prometheus.test")
+    source = PrometheusSource(settings, Windows(60, 300), client, external)
+    answers = await source.read(NOW)
+    await source.close()
+    assert answers.external["queue"] == ((Sample({"fleet": "llama"}, 7.0),), "")
+    assert answers.external["wrong"] == ((), "status 400: parse error")
+    assert not any(answer.failed for answer in answers.by_name.values())
 
 
 async def test_gateways_that_answer_are_enough() -> None:

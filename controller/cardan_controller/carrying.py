@@ -1,8 +1,8 @@
 """One fleet's decision is carried out: planned, written, told.
 
 Writes of one fleet go out in their order: what gateways are told comes before a scale that relies
-on it, and the first that fails ends it. Nothing is remembered as done that was not: the memory that
-is kept, here and in the status, is the one from before then, and what is so is looked at again.
+on it, and the first that fails ends it. Nothing is remembered as done that was not, here and in the
+status (`remembering`), and what is so is looked at again.
 
 Before each write stand three questions: do we still lead, is the fleet still there, is there room.
 A write that the server does not answer is given up before another replica may lead.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from cardan.overlay import ModelOverlay
@@ -26,7 +26,9 @@ from cardan_kube.reflector import Fault
 from cardan_controller import events, planning, telling
 from cardan_controller.crds.definitions import API_VERSION, FLEET
 from cardan_controller.crds.fleet import Mode
+from cardan_controller.disruptions import SharedDisruptions
 from cardan_controller.planning import Home, Write
+from cardan_controller.remembering import remembered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,6 +51,9 @@ if TYPE_CHECKING:
     from cardan_controller.wakes import Wakes
 
 log = logging.getLogger(__name__)
+
+# After these nobody can tell whether the server has done what it was asked.
+_UNANSWERED: Final = frozenset({Fault.TIMEOUT, Fault.BROKEN})
 
 
 class Decided(NamedTuple):
@@ -73,8 +78,17 @@ class Result(enum.Enum):
     """How a fleet's writes went."""
 
     DONE = "done"
+    DOUBTFUL = "doubtful"  # nobody has answered: it may have been done
     RACED = "raced"  # what was looked at is not so any more: worth another look, soon
     FAILED = "failed"  # the next tick tries again
+
+
+class _Outcome(NamedTuple):
+    """How a fleet's writes went, why the first that failed did, and which were not made."""
+
+    result: Result
+    words: str = ""
+    undone: Sequence[Write] = ()
 
 
 class Carrier:
@@ -97,17 +111,21 @@ class Carrier:
         self._api = api
         self._telemetry = telemetry
         self._leads = leads
+        self.disruptions = SharedDisruptions()
         self._events = Events(Reporter(planning.MANAGER, identity))
 
     async def carry_out(self, one: Decided, room: asyncio.Semaphore) -> Result:
         """Write what a decision asks for, and tell of it."""
         known, now = one.known, one.observation.at
+        limits = self.disruptions.left_for(one.key, one.part.limits)
         given, memory = orders(
-            one.spec.scaling(), one.decision, one.observation, one.memory, one.part.limits, now
+            one.spec.scaling(), one.decision, one.observation, one.memory, limits, now
         )
+        if one.acts:
+            self.disruptions.note(one.key, limits, memory.drains)
         writes = [*_left_behind(one), *self._planned(one, given)]
-        result, words = await self._all_written(one.part.home, writes, known, room)
-        known.memory = memory if one.acts and result is Result.DONE else _kept(one)
+        result, words, undone = await self._all_written(one.part.home, writes, known, room)
+        known.memory = remembered(one.memory, memory, undone) if one.acts else _kept(one)
         known.home = one.part.home if result is Result.DONE else known.home
         if result is Result.DONE and one.observation.wake_requested_at is not None:
             self._wakes.done(one.part.home.gateways, one.spec.model)
@@ -161,15 +179,19 @@ class Carrier:
 
     async def _all_written(
         self, home: Home, writes: Sequence[Write], known: Known, room: asyncio.Semaphore
-    ) -> tuple[Result, str]:
-        """Write one after the other; the first that fails ends it, and why."""
-        for write in writes:
+    ) -> _Outcome:
+        """Write one after the other; the first that fails ends it."""
+        for place, write in enumerate(writes):
             result, words = await self._write(home, write, room)
-            if result is not Result.DONE:
-                return result, words
-            if write.pool:
+            if result is Result.DONE and write.pool:
                 known.scaled(write.pool, write.replicas)
-        return Result.DONE, ""
+            elif result is Result.DOUBTFUL and write.what != "overlay":
+                if write.pool:
+                    known.tried(write.pool, write.replicas)
+                return _Outcome(result, words, writes[place + 1 :])
+            elif result is not Result.DONE:
+                return _Outcome(result, words, writes[place:])
+        return _Outcome(Result.DONE)
 
     async def _tell(
         self,
@@ -230,7 +252,8 @@ class Carrier:
         if fault is Fault.CONFLICT:  # as a rule a pod became ready since the scale was looked at
             return Result.RACED, ""
         log.warning("%s/%s: %s not written: %s", home.namespace, home.name, write.what, words)
-        return Result.FAILED, f"{write.what} not written: {words}"
+        result = Result.DOUBTFUL if fault in _UNANSWERED else Result.FAILED
+        return result, f"{write.what} not written: {words}"
 
 
 def home_of(fleet: Fleet) -> Home:
@@ -241,12 +264,12 @@ def home_of(fleet: Fleet) -> Home:
 
 
 def _kept(one: Decided) -> Memory:
-    """What stays of a tick that was not carried out.
+    """What stays of a tick of a fleet that does not act.
 
-    Who does not act has let its drains go: gateways give their endpoints keys again, and a clock
-    that ran on would have them taken at once, in the middle of requests, when it acts again.
+    Unless it is only paused it has let its drains go: gateways give their endpoints keys again, and
+    a clock that ran on would have them taken at once, in the middle of requests, when it acts.
     """
-    if one.acts or one.spec.paused:
+    if one.spec.paused:
         return one.memory
     released = tuple(v for v in one.memory.drains.victims if v.released_at is not None)
     return msgspec.structs.replace(one.memory, drains=DrainMemory(released))

@@ -104,10 +104,7 @@ def gather(
         pools[pool.name] = _with_those_not_made(
             pool_state(scaling.replicas, pods, leaving, now), facts
         )
-        limits[pool.name] = Limits(
-            allowed_disruptions=_allowed(cluster.budgets.get(fleet.namespace, ()), pods),
-            by_ordinal=pool.scale_target_ref.kind in BY_ORDINAL,
-        )
+        limits[pool.name] = _limits(pool, facts, cluster.budgets.get(fleet.namespace, ()), pods)
         members += [_member(pod, pool.name, cluster, now) for pod in pods if not pod.leaving]
         every += pods
         selectors.append(selector.text())
@@ -163,14 +160,22 @@ def _member(pod: PodFacts, pool: str, cluster: Cluster, now: WallTime) -> Member
     return Member(id_, pool, pod.ready_at is not None, max(0.0, now - pod.created_at))
 
 
-def _allowed(budgets: Sequence[DisruptionBudget], pods: Sequence[PodFacts]) -> int | None:
-    """What every budget that covers any of these pods allows; None where none does."""
+def _limits(
+    pool: FleetPool,
+    facts: TargetFacts,
+    budgets: Sequence[DisruptionBudget],
+    pods: Sequence[PodFacts],
+) -> Limits:
+    """What a pool's target is like, with every disruption budget that covers any of its pods."""
     covering = [
-        budget.allowed
-        for budget in budgets
-        if any(budget.selector.matches(pod.labels) for pod in pods)
+        budget for budget in budgets if any(budget.selector.matches(pod.labels) for pod in pods)
     ]
-    return min(covering, default=None)
+    return Limits(
+        allowed_disruptions=min((budget.allowed for budget in covering), default=None),
+        budgets=tuple(sorted(budget.name for budget in covering)),
+        by_ordinal=pool.scale_target_ref.kind in BY_ORDINAL,
+        rollout=facts.rollout,
+    )
 
 
 def _conflict(cluster: Cluster, fleet: Home, spec: FleetSpec) -> str:

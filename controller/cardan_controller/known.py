@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cardan_controller.crds.documents import Fleet
     from cardan_controller.crds.status import FleetStatus
     from cardan_controller.gathering import Part
-    from cardan_controller.planning import Home
+    from cardan_controller.planning import Home, Scaling
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Known:
         """A scale that changed, and not by us, was changed by hand: until we change it again."""
         for pool, scaling in part.scalings.items():
             before = self.seen.get(pool)
-            if before is not None and scaling.replicas not in (before, self.written.get(pool)):
+            if before is not None and not self._is_ours(pool, before, scaling):
                 who = scaling.writers[0] if scaling.writers else "somebody"
                 if who != MANAGER:
                     self.manual[pool] = who
@@ -58,10 +58,25 @@ class Known:
                 self.manual.pop(pool, None)  # it was changed back
             self.seen[pool] = scaling.replicas
 
+    def tried(self, pool: str, replicas: int) -> None:
+        """We have asked for so many, and were not answered."""
+        self.written[pool] = replicas
+
     def scaled(self, pool: str, replicas: int) -> None:
         """We have asked for so many."""
         self.written[pool] = replicas
         self.manual.pop(pool, None)
+
+    def _is_ours(self, pool: str, before: int, scaling: Scaling) -> bool:
+        """Is a scale what it was, or what we were about to make of it?
+
+        Where it does not tell who wrote it, any step of the way is taken for ours: who led before
+        may have ended between a step and the status that would tell of it.
+        """
+        written = self.written.get(pool, before)
+        if scaling.replicas in (before, written):
+            return True
+        return not scaling.writers and before > scaling.replicas > written
 
 
 def _memory(fleet: Fleet) -> Memory:

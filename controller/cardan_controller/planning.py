@@ -46,12 +46,16 @@ class Scaling(NamedTuple):
 
 
 class Write(NamedTuple):
-    """A request and what it is, for the log and the metrics. `pool` is whose scale it is."""
+    """A request and what it is, for the log and the metrics.
+
+    `pool` is whose scale it is, `pod` which one is deleted.
+    """
 
     what: str
     request: Request
     pool: str = ""
     replicas: int = 0
+    pod: str = ""
 
 
 class Home(NamedTuple):
@@ -88,7 +92,7 @@ def restarts(names: Sequence[str], pods: Sequence[PodFacts]) -> Iterator[Write]:
         pod = by_name.get(name)
         if pod is not None and not pod.leaving:
             path = _pods(pod.namespace).object(name)
-            yield Write("restart", delete(path, uid=pod.uid))
+            yield Write("restart", delete(path, uid=pod.uid), pod=name)
 
 
 def overlays(

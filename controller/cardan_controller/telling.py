@@ -48,6 +48,7 @@ _LIMITS: Final = frozenset(
         ReasonCode.UP_LIMITED,
         ReasonCode.DOWN_LIMITED,
         ReasonCode.BUDGET,
+        ReasonCode.ROLLOUT,
     }
 )
 _SHORTAGES: Final = frozenset({ReasonCode.CAPACITY_SHORTAGE, ReasonCode.PENDING_OVERDUE})

@@ -185,6 +185,7 @@ class Ticker:
         part = gathering.gather(cluster, home, spec, drains, now)
         known.look(part)
         stale_after_s = self._config.metrics.stale_after_s
+        self._carrier.disruptions.note(key, part.limits, known.memory.drains)
         observation = Observation(
             at=now,
             demand=demand_of(answers, part.subject, stale_after_s),
@@ -261,6 +262,7 @@ class Ticker:
             self._claims.pop(key, None)
             self.decisions.pop(key, None)
             self._telemetry.gone(*key)
+            self._carrier.disruptions.forget(key)
 
 
 def _budget_of(one: Decided) -> str:

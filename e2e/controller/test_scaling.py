@@ -75,6 +75,30 @@ def test_a_drain_that_does_not_end_has_its_time(world: World) -> None:
         until(lambda: world.replicas() == 1, "the scale to fall")
 
 
+def test_nobody_goes_in_the_middle_of_a_rollout(world: World) -> None:
+    """A lower scale would be shared between two templates, and take replicas that serve."""
+    world.deployment(4)
+    world.fleet(replicas=4, drain={"deadlineSeconds": 0})
+    with world.operator() as operator:
+        until(lambda: world.is_said("Ready", "True"), "a fleet that is well")
+        serving = set(world.names())
+        world.keeps_ready = False  # what is new does not start
+        template = {"metadata": {"annotations": {"version": "2"}}}
+        world.rest.patch(
+            world.path("deployments", "llama", "/apis/apps/v1"), {"spec": {"template": template}}
+        )
+        until(lambda: set(world.names()) - serving, "a new replica")
+        world.fleet(replicas=2, drain={"deadlineSeconds": 0})
+        until(lambda: world.is_said("ScalingLimited", "True", "RolloutUnderWay"), "it to be said")
+        operator.ticks(6)
+        assert world.replicas() == 4
+        assert len(serving.intersection(world.names())) == 3  # as its own strategy has it
+        world.keeps_ready = True
+        until(lambda: not serving.intersection(world.names()), "the rollout to end")
+        until(lambda: world.replicas() == 2, "the scale to fall")
+        until(lambda: world.is_said("ScalingLimited", "False"), "it to be said")
+
+
 def test_nothing_is_touched_that_belongs_to_nobody_here(world: World) -> None:
     world.deployment(1)
     world.deployment(2, name="other")

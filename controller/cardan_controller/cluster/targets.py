@@ -34,7 +34,7 @@ class TargetFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What decisions need of a target. `version` is its resourceVersion.
 
     `refused` is why replicas that are asked for are not even made (a quota, an admission webhook),
-    since `refused_at`.
+    since `refused_at`; `rollout` how far a rollout of it has come, empty while there is none.
     """
 
     replicas: int
@@ -45,6 +45,7 @@ class TargetFacts(msgspec.Struct, frozen=True, kw_only=True):
     refused: str = ""
     refused_at: WallTime = WallTime(0.0)
     leaving: bool = False
+    rollout: str = ""
 
 
 class _Expression(msgspec.Struct):
@@ -67,6 +68,7 @@ class _ManagedFields(msgspec.Struct, rename="camel"):
 class _Meta(msgspec.Struct, rename="camel"):
     resource_version: str = ""
     uid: str = ""
+    generation: int = 0
     deletion_timestamp: str | None = None
     managed_fields: list[_ManagedFields] | None = None
 
@@ -83,7 +85,10 @@ class _WorkloadSpec(msgspec.Struct):
     selector: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class _WorkloadStatus(msgspec.Struct):
+class _WorkloadStatus(msgspec.Struct, rename="camel"):
+    observed_generation: int = 0
+    replicas: int = 0
+    updated_replicas: int = 0
     conditions: list[_Condition] | None = None
 
 
@@ -129,9 +134,33 @@ _WORDS: Final = {
 }
 
 
-def read_workload(raw: msgspec.Raw) -> TargetFacts:
-    """A Deployment or StatefulSet; `ValueError` for a selector that nobody knows."""
+def read_stateful_set(raw: msgspec.Raw) -> TargetFacts:
+    """A StatefulSet; `ValueError` for a selector that nobody knows."""
+    return _workload(_decode_workload(raw))
+
+
+def read_deployment(raw: msgspec.Raw) -> TargetFacts:
+    """A Deployment; `ValueError` for a selector that nobody knows.
+
+    While replicas of two templates are there a lower scale is shared between their ReplicaSets, in
+    proportion to their sizes. A StatefulSet takes the highest ordinals at any time.
+    """
     found = _decode_workload(raw)
+    return msgspec.structs.replace(_workload(found), rollout=_rollout(found))
+
+
+def _rollout(found: _Workload) -> str:
+    """How far a Deployment's rollout has come; empty if all replicas are of its newest template."""
+    status = found.status
+    if 0 < status.observed_generation < found.metadata.generation:
+        return "what has changed of it has not been looked at"
+    if status.updated_replicas < status.replicas:
+        told = f"{status.updated_replicas} of {status.replicas}"
+        return f"{told} replicas are of its newest template"
+    return ""
+
+
+def _workload(found: _Workload) -> TargetFacts:
     refused = next((c for c in found.status.conditions or () if c.type == REPLICA_FAILURE), None)
     failing = refused is not None and refused.status == "True"
     return TargetFacts(

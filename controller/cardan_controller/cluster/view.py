@@ -20,7 +20,7 @@ from cardan_controller.cluster.listed import read_listed
 from cardan_controller.cluster.others import read_autoscaler, read_budget
 from cardan_controller.cluster.pods import read_pod
 from cardan_controller.cluster.scales import WATCHED
-from cardan_controller.cluster.targets import TargetRef, read_workload
+from cardan_controller.cluster.targets import TargetRef, read_deployment, read_stateful_set
 from cardan_controller.crds.definitions import FLEET, GROUP, OVERLAY, VERSION
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class Kind(NamedTuple, Generic[T]):
 
 
 PODS: Final = Collection("", "v1", "pods")
-DEPLOYMENTS: Final = Kind(Collection("apps", "v1", "deployments"), read_workload)
-STATEFUL_SETS: Final = Kind(Collection("apps", "v1", "statefulsets"), read_workload)
+DEPLOYMENTS: Final = Kind(Collection("apps", "v1", "deployments"), read_deployment)
+STATEFUL_SETS: Final = Kind(Collection("apps", "v1", "statefulsets"), read_stateful_set)
 AUTOSCALERS: Final = Kind(
     Collection("autoscaling", "v2", "horizontalpodautoscalers"), read_autoscaler
 )

@@ -51,6 +51,7 @@ class ReasonCode(enum.StrEnum):
     MANUAL = "ChangedByHand"
     PAUSED = "Paused"
     TARGET_ERROR = "TargetError"
+    CLUSTER_STALE = "ClusterStale"  # the cluster has not been heard for a while: nothing shrinks
     # hot spots
     HOT_PREFIX = "HotPrefix"  # a key is more than two endpoints can carry: it gets more owners
     HOT_ENDPOINT = "HotEndpoint"  # an endpoint is busier than the others: it owns less
@@ -63,6 +64,7 @@ class ReasonCode(enum.StrEnum):
     DRAINED = "Drained"  # nothing runs on it any more
     DRAIN_DEADLINE = "DrainDeadline"  # it has had its time
     DRAIN_CANCELLED = "DrainCancelled"  # it is wanted again
+    ROLLOUT = "RolloutUnderWay"  # who would go in it is not ours to say: nobody goes
     DRAIN_LIMITED = "DisruptionBudget"  # a PodDisruptionBudget, or the last one, holds it
     # engines that are up but wrong
     CORDONED = "EngineCordoned"

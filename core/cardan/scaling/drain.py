@@ -12,9 +12,12 @@ the scale becomes one less. Its pod carries the lowest deletion cost, so that th
 this one. What was asked of the fleet in the meantime counts: a victim is let off when more replicas
 are wanted again.
 
-*Not.* Not more at once than a PodDisruptionBudget allows, and never the last replica that serves
-unless none is wanted. A pod that somebody else ends (a node is drained, a spot machine reclaimed)
-is not there any more: if fewer are wanted it is the one that goes, and no second one does.
+*Not.* Not more at once than a PodDisruptionBudget allows, whichever pools it covers, and never the
+last replica that serves unless none is wanted. Not while a Deployment is rolled out: a lower scale
+is shared then between the replicas of its old template and its new one, and takes some of each,
+marked or not. Who drains goes on draining until that has ended, nobody else begins. A pod that
+somebody else ends (a node is drained, a spot machine reclaimed) is not there any more: if fewer are
+wanted it is the one that goes, and no second one does.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import msgspec
 from cardan.endpoint import EndpointId
 from cardan.instants import WallTime
 from cardan.scaling.decision import ReasonCode, ScalingReason
+from cardan.scaling.disruptions import Disruptions
 from cardan.scaling.replicas import Replica, by_pod, least_worth, moment, ordinal_of, pod_of
 
 if TYPE_CHECKING:
@@ -82,13 +86,17 @@ class DrainMemory(msgspec.Struct, frozen=True, omit_defaults=True):
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """What is wanted of a pool, and what its scale target is like.
 
-    `allowed_disruptions` is what its PodDisruptionBudget allows now; None if it has none.
+    `allowed_disruptions` is what its PodDisruptionBudgets allow now; None if it has none. `budgets`
+    are their names: pools that share one share what it allows.
     `by_ordinal`: it removes the highest ordinal (StatefulSet, LeaderWorkerSet).
+    `rollout` says how far a rollout of it has come; empty if there is none.
     """
 
     wanted: int
     allowed_disruptions: int | None = None
+    budgets: tuple[str, ...] = ()
     by_ordinal: bool = False
+    rollout: str = ""
 
 
 class DrainPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +128,10 @@ def step(
     scale: dict[str, int] = {}
     victims: list[Victim] = []
     notes: list[ScalingReason] = []
+    disruptions = Disruptions(
+        {name: target.budgets for name, target in targets.items()},
+        {name: len(memory.of(name)) for name in targets},
+    )
     for name, state in sorted(observation.pools.items()):
         begun, target = memory.of(name), targets.get(name)
         if target is None or state.error:
@@ -128,9 +140,12 @@ def step(
         if state.desired <= target.wanted and not begun:
             scale[name] = target.wanted
             continue
+        allowed = disruptions.left_for(name, target.allowed_disruptions)
+        target = msgspec.structs.replace(target, allowed_disruptions=allowed)
         pool = _Pool(name, target, state, observation, begun, cordoned, now)
         scale[name] = pool.advance(spec)
         victims += pool.victims
+        disruptions.taken[name] = len(pool.victims)
         notes += pool.notes
     kept = DrainMemory(tuple(sorted(victims, key=lambda v: (v.pool, v.since, v.pod))))
     return _plan(scale, kept, observation), kept, tuple(notes)
@@ -183,15 +198,23 @@ class _Pool:
         self.victims = [kept for victim in self.victims if (kept := self._kept(victim)) is not None]
         excess = self.current - self.target.wanted
         if excess <= 0:
+            if excess == 0:
+                self._take_leave()
             self._let_off(self._undone())
             return self.target.wanted
         owed = sum(victim.replicas is not None for victim in self.victims)
+        if self.target.rollout and self.target.wanted:
+            self._wait(spec, excess - owed)
+            return self.current - owed
         line = self._line(excess - owed)
         free = min(excess - owed, self._missing() + sum(map(self._is_free, line)))
         self._settle_on(self._chosen(line, excess - owed - free))
         self._empty(spec)
         leaving, released = self._going(line, free)
         scale = self.current - owed - leaving - len(released)
+        if self.target.rollout and scale:  # of all at once none is the wrong one
+            self._say_of_rollout(excess - owed)
+            return self.current - owed
         self._release(released, scale)
         return scale
 
@@ -206,6 +229,35 @@ class _Pool:
             return None
         is_seen = victim.replicas is not None and self.current <= victim.replicas
         return msgspec.structs.replace(victim, replicas=None) if is_seen else victim
+
+    def _take_leave(self) -> None:
+        """Who drains goes, if the scale is lower already and one too many is there still.
+
+        Who led before ended between its write and its memory of it, or a person was at the scale. A
+        lower scale takes those that are marked; let off now, they would be taken with work to do.
+        """
+        gone = sum(v.released_at is not None and v.replicas is None for v in self.victims)
+        unready = sum(replica.costs_nothing() for replica in self.replicas.values())
+        surplus = len(self.replicas) - self.current - gone - unready
+        if self.target.rollout or surplus <= 0:
+            return
+        active = sorted(self._active(), key=lambda v: (v.empty_at is None, v.since, v.pod))
+        for victim in active[:surplus]:
+            self.victims[self.victims.index(victim)] = msgspec.structs.replace(
+                victim, released_at=moment(self.now), empty_at=victim.empty_at or moment(self.now)
+            )
+
+    def _wait(self, spec: DrainSpec, wanted: int) -> None:
+        """For the end of a rollout: who drains still does, as far as it is still wanted."""
+        begun = sorted(self._active(), key=lambda v: (v.empty_at is None, v.since, v.pod))
+        self._settle_on([victim.pod for victim in begun[: max(0, wanted)]])
+        self._empty(spec)
+        self._say_of_rollout(wanted)
+
+    def _say_of_rollout(self, wanted: int) -> None:
+        if wanted > 0:
+            words = f"{self.name}: {wanted} are to go when its rollout has ended"
+            self._say(ReasonCode.ROLLOUT, f"{words}: {self.target.rollout}")
 
     def _undone(self) -> list[Victim]:
         """The victims that can still be let off."""

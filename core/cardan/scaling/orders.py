@@ -30,12 +30,15 @@ if TYPE_CHECKING:
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What a scale target is like.
 
-    `allowed_disruptions` is what its PodDisruptionBudget allows now (None: it has none),
-    `by_ordinal` whether it removes the highest ordinal (StatefulSet, LeaderWorkerSet).
+    `allowed_disruptions` is what its PodDisruptionBudgets allow now (None: it has none), `budgets`
+    their names, `by_ordinal` whether it removes the highest ordinal (StatefulSet, LeaderWorkerSet),
+    `rollout` how far a rollout of it has come (empty: there is none).
     """
 
     allowed_disruptions: int | None = None
+    budgets: tuple[str, ...] = ()
     by_ordinal: bool = False
+    rollout: str = ""
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +113,9 @@ def _target(wanted: int, limits: Limits | None) -> Target:
     return Target(
         wanted=wanted,
         allowed_disruptions=known.allowed_disruptions,
+        budgets=known.budgets,
         by_ordinal=known.by_ordinal,
+        rollout=known.rollout,
     )
 
 

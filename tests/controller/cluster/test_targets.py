@@ -9,7 +9,12 @@ import pytest
 from cardan_controller.cluster.others import read_autoscaler, read_budget, same_target
 from cardan_controller.cluster.pods import instant
 from cardan_controller.cluster.selectors import parse
-from cardan_controller.cluster.targets import TargetRef, read_scale, read_workload
+from cardan_controller.cluster.targets import (
+    TargetRef,
+    read_deployment,
+    read_scale,
+    read_stateful_set,
+)
 
 
 def raw(manifest: Any) -> msgspec.Raw:
@@ -52,14 +57,14 @@ DEPLOYMENT = {
 
 
 def test_a_deployment() -> None:
-    facts = read_workload(raw(DEPLOYMENT))
+    facts = read_deployment(raw(DEPLOYMENT))
     assert (facts.replicas, facts.version, facts.uid, facts.refused) == (3, "42", "u", "")
     assert facts.selector == parse("app=vllm,tier in (gold)")
     assert facts.writers == ("kubectl", "cardan-controller")
 
 
 def test_one_that_says_nothing_has_one_replica_and_no_pods() -> None:
-    facts = read_workload(raw({"metadata": {}, "spec": {}}))
+    facts = read_deployment(raw({"metadata": {}, "spec": {}}))
     assert facts.replicas == 1
     assert not facts.selector.matches({"app": "vllm"})
 
@@ -72,10 +77,33 @@ def test_replicas_that_are_not_even_made() -> None:
         "message": message,
         "lastTransitionTime": "2026-11-21T12:00:00Z",
     }
-    facts = read_workload(raw(DEPLOYMENT | {"status": {"conditions": [condition]}}))
+    facts = read_deployment(raw(DEPLOYMENT | {"status": {"conditions": [condition]}}))
     assert (facts.refused, facts.refused_at) == (message, instant("2026-11-21T12:00:00Z"))
     healed = condition | {"status": "False"}
-    assert read_workload(raw(DEPLOYMENT | {"status": {"conditions": [healed]}})).refused == ""
+    assert read_deployment(raw(DEPLOYMENT | {"status": {"conditions": [healed]}})).refused == ""
+
+
+@pytest.mark.parametrize(
+    ("generation", "observed", "replicas", "updated", "words"),
+    [
+        (2, 2, 4, 4, ""),
+        (2, 2, 3, 0, "0 of 3 replicas are of its newest template"),
+        (2, 2, 4, 3, "3 of 4 replicas are of its newest template"),
+        (3, 2, 4, 4, "what has changed of it has not been looked at"),
+        (1, 0, 0, 0, ""),  # it is new
+    ],
+)
+def test_a_rollout_lasts_as_long_as_replicas_of_two_templates_are_there(
+    generation: int, observed: int, replicas: int, updated: int, words: str
+) -> None:
+    status = {
+        "observedGeneration": observed,
+        "replicas": replicas,
+        "updatedReplicas": updated,
+    }
+    manifest = {"metadata": {"generation": generation}, "spec": {}, "status": status}
+    assert read_deployment(raw(manifest)).rollout == words
+    assert read_stateful_set(raw(manifest)).rollout == ""
 
 
 def test_a_scale_of_any_kind() -> None:
@@ -94,7 +122,7 @@ def test_an_operator_that_nobody_knows_is_refused() -> None:
     expression = {"key": "a", "operator": "Like", "values": ["b"]}
     selector = {"matchExpressions": [expression]}
     with pytest.raises(ValueError, match="'Like' is no operator"):
-        read_workload(raw({"metadata": {}, "spec": {"selector": selector}}))
+        read_deployment(raw({"metadata": {}, "spec": {"selector": selector}}))
 
 
 def test_an_autoscaler_names_its_target() -> None:

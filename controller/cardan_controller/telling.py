@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from cardan.scaling.decision import ReasonCode
-from cardan.scaling.observation import Datum, Demand, Freshness
+from cardan.scaling.observation import Datum, Freshness
 
 from cardan_controller.crds.status import (
     Condition,
@@ -84,7 +84,7 @@ def told(before: FleetStatus, tick: Tick, now: WallTime) -> FleetStatus:
         selector=tick.selector,
         pools=pools,
         hot_spots=_hot_spots(tick.memory),
-        metrics=tuple(_inputs(tick.observation.demand)),
+        metrics=tuple(_inputs(tick.observation)),
         last_decisions=_decisions(before.last_decisions, tick.decision, now),
         memory=msgspec.to_builtins(tick.memory.kept()),
     )
@@ -144,7 +144,7 @@ def _truths(tick: Tick, pools: Sequence[PoolStatus]) -> list[_Truth]:
         _able(tick),
         _active(tick),
         _first(tick, ConditionType.SCALING_LIMITED, _LIMITS, "DesiredWithinRange"),
-        _metrics(tick.observation.demand),
+        _metrics(tick.observation),
         _capacity(tick),
         _conflict(tick),
         _ready(pools),
@@ -178,8 +178,9 @@ def _first(tick: Tick, type_: ConditionType, codes: Iterable[ReasonCode], otherw
     return _Truth(type_, Truth.TRUE, found[0].code.value, found[0].message)
 
 
-def _metrics(demand: Demand) -> _Truth:
-    worst = next((one for one in _inputs(demand) if one.freshness is not Freshness.FRESH), None)
+def _metrics(observation: Observation) -> _Truth:
+    inputs = _inputs(observation)
+    worst = next((one for one in inputs if one.freshness is not Freshness.FRESH), None)
     if worst is None:
         return _Truth(ConditionType.METRICS_HEALTHY, Truth.TRUE, "Fresh")
     reason = f"Metrics{worst.freshness.value.capitalize()}"
@@ -271,8 +272,10 @@ def _hot_spots(memory: Memory) -> HotSpotStatus | None:
     return HotSpotStatus(endpoints=tuple(sorted(known.hot_endpoints)), moves=moves)
 
 
-def _inputs(demand: Demand) -> list[InputHealth]:
-    return [_health(name, getattr(demand, name)) for name in _NEEDED]
+def _inputs(observation: Observation) -> list[InputHealth]:
+    demand = {name: getattr(observation.demand, name) for name in _NEEDED}
+    named = dict(sorted(observation.external.items()))
+    return [_health(name, datum) for name, datum in {**named, **demand}.items()]
 
 
 def _health(name: str, datum: Datum) -> InputHealth:

@@ -21,6 +21,7 @@ from cardan.scaling.observation import Observation
 
 from cardan_controller import gathering, planning
 from cardan_controller.carrying import Carrier, Decided, Result, home_of
+from cardan_controller.externals import Asker, external_of
 from cardan_controller.known import Known
 from cardan_controller.observing import HotKeys, demand_of, loads_of
 
@@ -184,14 +185,15 @@ class Ticker:
         drains = {victim.pod for victim in known.memory.drains.victims}
         part = gathering.gather(cluster, home, spec, drains, now)
         known.look(part)
-        stale_after_s = self._config.metrics.stale_after_s
         self._carrier.disruptions.note(key, part.limits, known.memory.drains)
+        stale_after_s = self._config.metrics.stale_after_s
         observation = Observation(
             at=now,
             demand=demand_of(answers, part.subject, stale_after_s),
             pools=_with_hands(part, known.manual),
             endpoints=loads_of(answers, part.subject, stale_after_s),
             keys=seen.hot.of(part.subject),
+            external=external_of(answers, spec, Asker(home.namespace, home.name, spec.model)),
             wake_requested_at=self._wakes.requested_at(home.gateways, spec.model, now),
         )
         held = _held(fleet, spec, part, known)
@@ -260,9 +262,9 @@ class Ticker:
         for key in self._fleets.departed():
             self._known.pop(key, None)
             self._claims.pop(key, None)
+            self._carrier.disruptions.forget(key)
             self.decisions.pop(key, None)
             self._telemetry.gone(*key)
-            self._carrier.disruptions.forget(key)
 
 
 def _budget_of(one: Decided) -> str:

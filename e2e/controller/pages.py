@@ -15,7 +15,7 @@ from cardan_controller.metrics.asks import ASKS
 from cardan_controller.metrics.promql import Windows, query
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 MODEL = "org/llama"
 # Of the operators of these tests, in seconds.
@@ -71,9 +71,13 @@ class Prometheus:
         self.answers: dict[str, Answer] = {}
         windows = Windows(short_s, long_s)
         self._names = {query(ask, windows): name for name, ask in ASKS.items()}
+        self.external: dict[str, list[tuple[dict[str, str], float]]] = {}
 
     def reply(self, body: bytes) -> bytes:
         """To one query."""
+        asked = parse_qs(body.decode())["query"][0]
+        if asked in self.external:
+            return self._vector(self.external[asked])
         return self.rendered(self.name_of(body))
 
     def name_of(self, body: bytes) -> str:
@@ -83,9 +87,15 @@ class Prometheus:
     def rendered(self, name: str) -> bytes:
         """The answer to an ask."""
         labels = ("namespace", *ASKS[name].by)
-        result = [
-            {"metric": dict(zip(labels, key, strict=True)), "value": [time.time(), str(value)]}
+        return self._vector(
+            (dict(zip(labels, key, strict=True)), value)
             for key, value in self.answers.get(name, {}).items()
+        )
+
+    @staticmethod
+    def _vector(series: Iterable[tuple[dict[str, str], float | str]]) -> bytes:
+        result = [
+            {"metric": labels, "value": [time.time(), str(value)]} for labels, value in series
         ]
         vector = {"resultType": "vector", "result": result}
         return json.dumps({"status": "success", "data": vector}).encode()

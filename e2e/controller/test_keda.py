@@ -43,7 +43,7 @@ class Replica(NamedTuple):
             name="keda", namespace=self.world.namespace, scalerMetadata={"fleet": "llama"}
         )
         answer, context = call(pb.GetMetricsRequest(scaledObjectRef=ref), timeout=20)
-        said = dict(context.trailing_metadata() or ())
+        said = {key: str(word) for key, word in context.trailing_metadata() or ()}
         (value,) = answer.metricValues
         return Told(value.metricValueFloat, said[SOURCE], float(said[AGE]))
 

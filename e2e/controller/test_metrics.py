@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.cluster
 
 
-def metrics(port: int) -> dict[str, object]:
+def metrics(port: int, **more: object) -> dict[str, object]:
     """An operator's `metrics`, with a Prometheus at that port."""
     prometheus = {"url": f"http://127.0.0.1:{port}", "timeout_s": 5}
     return {
@@ -23,6 +23,7 @@ def metrics(port: int) -> dict[str, object]:
         "long_window_s": LONG_S,
         "stale_after_s": 10,
         "prometheus": prometheus,
+        **more,
     }
 
 
@@ -53,6 +54,26 @@ def test_a_load_that_prometheus_knows_of_is_answered(world: World) -> None:
     with served(healthy(world).reply) as port, world.operator(metrics=metrics(port)):
         until(lambda: world.replicas() == 3, "it to grow")
         until(lambda: world.is_said("MetricsHealthy", "True", "Fresh"), "metrics")
+
+
+def test_a_fleet_follows_a_metric_that_the_configuration_names(world: World) -> None:
+    asked = "sum by (namespace) (jobs_waiting)"
+    prometheus = healthy(world, requests=0.0)
+    prometheus.external[asked] = [
+        ({"namespace": world.namespace}, 22.0),
+        ({"namespace": "other"}, 99.0),
+    ]
+    policy = {"type": "external", "external": {"metric": "jobs", "target": 8}}
+    world.deployment(1)
+    world.fleet(policies=[policy])
+    with served(prometheus.reply) as port:
+        with world.operator(metrics=metrics(port, external={"jobs": asked})):
+            until(lambda: world.replicas() == 3, "it to grow")
+            until(lambda: world.is_said("MetricsHealthy", "True", "Fresh"), "metrics")
+        with world.operator(metrics=metrics(port)) as operator:
+            holds(world, operator, "MetricsMissing")
+            message = world.condition("MetricsHealthy")["message"]
+            assert "spec.policies[0].external.metric: 'jobs'" in message
 
 
 def test_nothing_shrinks_while_prometheus_is_gone(world: World) -> None:

@@ -64,6 +64,17 @@ def tick(
     )
 
 
+def test_a_metric_that_a_policy_names_and_nobody_knows_is_told_with_its_field() -> None:
+    why = "spec.policies[0].external.metric: 'queue' has no series for n/llama, it needs one"
+    missing = Datum(freshness=Freshness.MISSING, why=why)
+    one = tick()
+    observation = msgspec.structs.replace(one.observation, external={"queue": missing})
+    status = told(FleetStatus(), one._replace(observation=observation), NOW)
+    words = f"queue: {why}"
+    assert conditions(status)["MetricsHealthy"] == ("False", "MetricsMissing", words)
+    assert next((m.input, m.freshness.value) for m in status.metrics) == ("queue", "missing")
+
+
 def conditions(status: FleetStatus) -> dict[str, tuple[str, str, str]]:
     """Status, reason and message by type."""
     return {one.type: (one.status.value, one.reason, one.message) for one in status.conditions}

@@ -53,7 +53,7 @@ def render() -> str:
         *(struct_section(mapping, "mapping") for mapping in get_args(AnyMapping)),
         struct_section(DepthConfig, "depth"),
     ]
-    sections = [*policies, "## What `dualmap` is made of\n", *parts]
+    sections = [*policies, "## What policies with a key are made of\n", *parts]
     return HEAD + "\n".join(section.rstrip() + "\n" for section in sections)
 
 

@@ -71,6 +71,10 @@ class Shadow:
                 high = middle - 1
         return low
 
+    def oldest(self, count: int) -> list[int]:
+        """The blocks that would be pushed out first, by the bits of their hashes that are kept."""
+        return list(islice(self._blocks, count))
+
     def insert(self, chain: Sequence[int]) -> None:
         """The endpoint has just used these blocks: they are the most recent, the head foremost."""
         kept = chain if len(chain) <= self.capacity_blocks else chain[: self.capacity_blocks]

@@ -86,6 +86,17 @@ def test_a_smaller_capacity_evicts_at_once_and_a_larger_one_keeps_all() -> None:
     assert shadow.match(chain(2, 4)) == 4
 
 
+def test_the_oldest_are_those_that_go_next() -> None:
+    shadow = Shadow(6)
+    shadow.insert(chain(1, 3))
+    shadow.insert(chain(2, 3))
+    shadow.insert(chain(1, 2))
+    assert shadow.oldest(2) == [1002, 2002]
+    assert shadow.oldest(99) == [1002, 2002, 2001, 2000, 1001, 1000]
+    shadow.resize(4)
+    assert shadow.oldest(1) == [2001]
+
+
 def test_a_cleared_shadow_holds_nothing() -> None:
     shadow = Shadow(8)
     shadow.insert((1, 2))

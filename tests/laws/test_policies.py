@@ -18,10 +18,17 @@ from cardan.instants import Monotonic
 from cardan.ledger import Ledger, Outcome, Usage
 from cardan.metrics import EngineMetrics
 from cardan.policies import (
+    Affinity,
+    AibrixPrefixCache,
     AnyPolicy,
     BoundedLoad,
+    CacheAware,
     DualMap,
+    DynamoCost,
+    LlmDSticky,
     Mode,
+    Mooncake,
+    Preble,
     SessionHash,
     policy_named,
     policy_names,
@@ -41,6 +48,13 @@ POLICIES: list[AnyPolicy] = [
     *(kind() for kind in get_args(AnyPolicy) if kind is not DualMap),
     *(DualMap(mode=mode, d=3) for mode in Mode),
     *(DualMap(mode=mode, spill_share=1.0) for mode in Mode),
+    # Set up so that a branch which the defaults seldom take is taken often.
+    CacheAware(cache_threshold=0.5, balance_abs_threshold=0),
+    DynamoCost(temperature=0.5, active_request_weight=3.0),
+    Mooncake(balancing_threshold=1.0, transfer_tokens_per_s=95_000.0),
+    LlmDSticky(prefix_weight=3.0, queue_weight=2.0, kv_weight=2.0, peak_tokens_per_s=1.0),
+    AibrixPrefixCache(imbalance_factor=0.0, imbalance_gap=1),
+    Preble(window_s=20.0, shift_ratio=1.0, replicate_ratio=1.0),
 ]
 
 
@@ -200,7 +214,7 @@ def test_the_same_seed_and_history_give_the_same_decisions(
 
 @pytest.mark.parametrize(
     "policy",
-    [SessionHash(), BoundedLoad(), *(DualMap(mode=mode) for mode in Mode)],
+    [SessionHash(), BoundedLoad(), Affinity(), *(DualMap(mode=mode) for mode in Mode)],
     ids=name,
 )
 @settings(max_examples=20)

@@ -6,15 +6,26 @@ from typing import get_args
 
 import msgspec
 from cardan.errors import ConfigError
+from cardan.policies.affinity import Affinity
+from cardan.policies.aibrix_prefix_cache import AibrixPrefixCache
 from cardan.policies.base import Chooser, Needs, PolicyBase
 from cardan.policies.bounded_load import BoundedLoad
 from cardan.policies.cache_aware import CacheAware
 from cardan.policies.dualmap import DualMap, Mode
+from cardan.policies.dynamo_cost import DynamoCost
+from cardan.policies.least_pending_tokens import LeastPendingTokens
 from cardan.policies.least_request import LeastRequest
+from cardan.policies.llm_d_sticky import LlmDSticky
+from cardan.policies.lmetric import LMetric
+from cardan.policies.load_aware import LoadAware
+from cardan.policies.min_ttft import MinTtft
+from cardan.policies.mooncake import Mooncake
 from cardan.policies.power_of_two import PowerOfTwo
+from cardan.policies.preble import Preble
 from cardan.policies.random_choice import Random
 from cardan.policies.round_robin import RoundRobin
 from cardan.policies.session_hash import SessionHash
+from cardan.policies.smetric import SMetric
 
 AnyPolicy = (
     DualMap
@@ -25,21 +36,43 @@ AnyPolicy = (
     | SessionHash
     | BoundedLoad
     | CacheAware
+    | LeastPendingTokens
+    | Affinity
+    | MinTtft
+    | LMetric
+    | SMetric
+    | Preble
+    | Mooncake
+    | DynamoCost
+    | LlmDSticky
+    | LoadAware
+    | AibrixPrefixCache
 )
 
 __all__ = [
+    "Affinity",
+    "AibrixPrefixCache",
     "AnyPolicy",
     "BoundedLoad",
     "CacheAware",
     "Chooser",
     "DualMap",
+    "DynamoCost",
+    "LMetric",
+    "LeastPendingTokens",
     "LeastRequest",
+    "LlmDSticky",
+    "LoadAware",
+    "MinTtft",
     "Mode",
+    "Mooncake",
     "Needs",
     "PolicyBase",
     "PowerOfTwo",
+    "Preble",
     "Random",
     "RoundRobin",
+    "SMetric",
     "SessionHash",
     "policy_named",
     "policy_names",

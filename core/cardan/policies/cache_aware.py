@@ -1,6 +1,7 @@
 """Cache-aware as SGLang's model gateway does it: the longest cached prefix while loads are even.
 
-The rule, with its published defaults (sgl-model-gateway `cache_aware`, 2026):
+The rule, with its published defaults (sgl-model-gateway `cache_aware`, 2026; older releases and
+vllm-router are set up with a `cache_threshold` of 0.5 as often as with 0.3):
 
 1. Imbalance: if the busiest endpoint has over `balance_abs_threshold` requests more than the idlest
    *and* over `balance_rel_threshold` times as many, take the least busy one.
@@ -24,13 +25,12 @@ import msgspec
 from cardan.decision import Decision, Reason
 from cardan.estimate import estimate
 from cardan.policies.base import Chooser, Needs, PolicyBase
-from cardan.shadow import Shadow
+from cardan.routed import RoutedPrefixes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
 
-    from cardan.endpoint import EndpointId
     from cardan.fleet import EndpointState, Pool
     from cardan.instants import Monotonic
     from cardan.request import RequestView
@@ -60,12 +60,11 @@ def _busyness(state: EndpointState) -> tuple[int, int, str]:
 
 
 class _Chooser:
-    __slots__ = ("_config", "_index", "_version")
+    __slots__ = ("_config", "_index")
 
     def __init__(self, config: CacheAware) -> None:
         self._config = config
-        self._index: dict[EndpointId, Shadow] = {}
-        self._version = -1
+        self._index = RoutedPrefixes()
 
     def choose(
         self,
@@ -75,10 +74,11 @@ class _Chooser:
         now: Monotonic,
         rng: Random,
     ) -> Decision:
-        if pool.version != self._version:
-            self._purge(pool)
-        state, reason = self._pick(request.prompt.chain, eligible)
-        self._record(state, request.prompt.chain, len(pool.members))
+        chain = request.prompt.chain
+        self._index.settle(pool)
+        state, reason = self._pick(chain, eligible)
+        # The bound is the model's, shared evenly.
+        self._index.record(state, chain, self._config.max_blocks // len(pool.members))
         chosen = estimate(state, request, now)
         return Decision(chosen, (chosen,), reason)
 
@@ -90,8 +90,7 @@ class _Chooser:
             return idlest, Reason.BALANCE
         best, owners = 0, []
         for state in eligible:
-            index = self._index.get(state.id)
-            matched = index.match(chain) if index else 0
+            matched = self._index.match(state, chain)
             if matched > best:
                 best, owners = matched, [state]
             elif matched and matched == best:
@@ -106,17 +105,3 @@ class _Chooser:
             most - fewest > self._config.balance_abs_threshold
             and most > self._config.balance_rel_threshold * fewest
         )
-
-    def _record(self, state: EndpointState, chain: Sequence[int], endpoints: int) -> None:
-        if not chain:
-            return
-        index = self._index.get(state.id)
-        if index is None:
-            # The bound is the model's, shared evenly.
-            index = self._index[state.id] = Shadow(self._config.max_blocks // max(1, endpoints))
-        index.insert(chain)
-
-    def _purge(self, pool: Pool) -> None:
-        members = {state.id for state in pool.members}
-        self._index = {id_: index for id_, index in self._index.items() if id_ in members}
-        self._version = pool.version

@@ -18,6 +18,11 @@ prefix is (`cardan.depth`). Among the candidates:
    - `ordered`: no reuse at all: the first candidate in hash order that fits, else the head. A guard
      against collapse for gateways that know no cache, not a default.
 
+The paper's ablations choose within the same pair by one half of the rule, for comparison alone:
+`affinity` the most reuse (ties by fewest prompt tokens in flight), `least-loaded` the fewest
+uncached tokens that wait, `min-ttft` the least predicted time. `paper` with requests sent at once
+is its "SLO rule only"; its full scheduler also holds waiting requests and moves them.
+
 "Fits" is tested with the prediction that four of five requests keep (`Speed.cautious_s`).
 
 An endpoint that drains gets no new prefix. It still wins where it holds strictly more of this very
@@ -29,7 +34,6 @@ A prompt that is not known (no chain) goes to the lesser of two random endpoints
 from __future__ import annotations
 
 import enum
-from itertools import repeat
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -38,6 +42,7 @@ from cardan.decision import Candidate, Decision, MovedDecision, Reason
 from cardan.depth import DepthConfig, DepthController
 from cardan.estimate import estimate
 from cardan.policies.base import Chooser, Needs, PolicyBase
+from cardan.scoring import least, unanswered_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,12 +60,19 @@ SPILL_BURST = 10.0
 
 
 class Mode(enum.StrEnum):
-    """What to do when the warm candidate misses the budget."""
+    """What to do when the warm candidate misses the budget, or what to do instead of all that."""
 
     PAPER = "paper"
     STICK = "stick"
     SPILL = "spill"
     ORDERED = "ordered"
+    AFFINITY = "affinity"
+    LEAST_LOADED = "least-loaded"
+    MIN_TTFT = "min-ttft"
+
+
+# Those that do not weigh reuse against the budget.
+PLAIN_MODES = frozenset({Mode.ORDERED, Mode.AFFINITY, Mode.LEAST_LOADED, Mode.MIN_TTFT})
 
 
 class DualMap(PolicyBase, tag="dualmap", frozen=True):
@@ -91,11 +103,12 @@ class DualMap(PolicyBase, tag="dualmap", frozen=True):
 
 
 class _Chooser:
-    __slots__ = ("_config", "_depth", "_mapping", "_spills")
+    __slots__ = ("_config", "_depth", "_is_plain", "_mapping", "_spills")
 
     def __init__(self, config: DualMap) -> None:
         self._config = config
         self._depth = DepthController(config.depth)
+        self._is_plain = config.mode in PLAIN_MODES
         self._mapping = config.mapping.bind()
         self._spills = 0.0
 
@@ -125,7 +138,12 @@ class _Chooser:
             if states is not hashed:
                 decided = MovedDecision
         matched = [state.shadow.match(chain) for state in states]
-        candidates = tuple(map(estimate, states, repeat(request), repeat(now), matched))
+        candidates = tuple(
+            [
+                estimate(state, request, now, held)
+                for state, held in zip(states, matched, strict=True)
+            ]
+        )
         budget_s = config.theta * request.slo_ttft_s - (now - request.arrived_at)
         if pool.draining and version is not None:
             warmer = _draining(request, pool, max(matched), budget_s, now)
@@ -134,7 +152,7 @@ class _Chooser:
         if len(candidates) == 1:
             only = Reason.ONLY if len(eligible) == 1 else Reason.WARM
             return decided(candidates[0], candidates, only, key, depth)
-        chosen, reason = self._select(candidates, _own(matched, depth), budget_s, rng)
+        chosen, reason = self._select(candidates, _own(matched, depth), budget_s, now, rng)
         if reason is Reason.HOPELESS and self._config.mode is Mode.SPILL:
             outside = self._spill(request, candidates, chosen, eligible, budget_s, now, rng)
             if outside is not None:
@@ -152,11 +170,12 @@ class _Chooser:
         candidates: tuple[Candidate, ...],
         own: list[int],
         budget_s: float,
+        now: Monotonic,
         rng: Random,
     ) -> tuple[Candidate, Reason]:
         """The rule among the candidates; `own` are the blocks each one holds from the key on."""
-        if self._config.mode is Mode.ORDERED:
-            return _first_that_fits(candidates, budget_s)
+        if self._is_plain:
+            return self._select_plainly(candidates, own, budget_s, now, rng)
         most = max(own)
         if min(own) == most:
             return _least(candidates, rng), Reason.TIE
@@ -173,6 +192,27 @@ class _Chooser:
         if _fits(other, budget_s):
             return other, Reason.SWITCH
         return warm, Reason.HOPELESS
+
+    def _select_plainly(
+        self,
+        candidates: tuple[Candidate, ...],
+        own: list[int],
+        budget_s: float,
+        now: Monotonic,
+        rng: Random,
+    ) -> tuple[Candidate, Reason]:
+        """One thing alone decides: order, reuse, load or time."""
+        mode = self._config.mode
+        if mode is Mode.ORDERED:
+            return _first_that_fits(candidates, budget_s)
+        if mode is Mode.MIN_TTFT:
+            return _least(candidates, rng), Reason.LEAST_TTFT
+        if mode is Mode.LEAST_LOADED:
+            idlest = least(candidates, lambda one: unanswered_tokens(one.endpoint, now), rng)
+            return idlest, Reason.POLICY
+        most = max(own)
+        warm = [one for one, held in zip(candidates, own, strict=True) if held == most]
+        return least(warm, lambda one: one.endpoint.load.context_tokens, rng), Reason.AFFINITY
 
     def _spill(
         self,

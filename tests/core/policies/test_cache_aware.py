@@ -7,7 +7,16 @@ from random import Random
 from cardan.decision import Reason
 from cardan.policies import CacheAware
 
-from tests.core.policies.build import NOW, choose, fleet_of, load, pool_of, prompt_of, request_of
+from tests.core.policies.build import (
+    NOW,
+    choose,
+    endpoint,
+    fleet_of,
+    load,
+    pool_of,
+    prompt_of,
+    request_of,
+)
 
 LONG = prompt_of(*range(100, 110))
 
@@ -87,4 +96,26 @@ def test_the_index_is_bounded() -> None:
     for number in range(50):
         prompt = prompt_of(*range(number * 100, number * 100 + 10))
         choose(chooser, request_of(prompt), pool, rng)
-    assert len(chooser._index["e00"]) <= 64  # type: ignore[attr-defined]
+    assert len(chooser._index) <= 64  # type: ignore[attr-defined]
+
+
+def test_with_the_older_threshold_half_of_a_prompt_is_not_enough() -> None:
+    pool, rng = pool_of(fleet_of(3)), Random(1)
+    chooser = CacheAware(cache_threshold=0.5).bind()
+    owner = choose(chooser, request_of(LONG), pool, rng).endpoint
+    load(owner, 1)
+    five_of_ten = prompt_of(*range(100, 105), *range(200, 205))
+    six_of_ten = prompt_of(*range(100, 106), *range(300, 304))
+    assert choose(chooser, request_of(five_of_ten), pool, rng).endpoint is not owner
+    assert choose(chooser, request_of(six_of_ten), pool, rng).endpoint is owner
+
+
+def test_the_index_shrinks_to_its_share_when_the_fleet_grows() -> None:
+    fleet = fleet_of(1)
+    chooser, rng = CacheAware(max_blocks=64).bind(), Random(1)
+    choose(chooser, request_of(prompt_of(*range(60))), pool_of(fleet), rng)
+    fleet.update([endpoint(number) for number in range(4)], NOW)
+    load(pool_of(fleet).routable[1], 9)
+    for number in range(2, 40):
+        choose(chooser, request_of(prompt_of(number * 100)), pool_of(fleet), rng)
+    assert len(chooser._index) <= 64  # type: ignore[attr-defined]

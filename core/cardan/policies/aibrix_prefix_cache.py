@@ -1,0 +1,113 @@
+"""Prefix-cache as AIBrix does it: the best match that is not busier than a standard deviation.
+
+AIBrix's `prefix-cache` (vllm-project/aibrix, `pkg/plugins/gateway/algorithms`, 2026), by requests
+in flight, with its published constants:
+
+1. Imbalance: if the busiest has over `imbalance_factor` (2) times (mean + 1) requests *and* at
+   least `imbalance_gap` (8) more than the idlest, only the idlest are looked at for a match. Older
+   releases ask for the gap alone: `imbalance_factor: 0`; the chart's gap is 16.
+2. Of those that hold any of the prompt, the longest match first and the least busy first among
+   equals, the first whose requests do not exceed mean + `deviations` (1; its chart says 2) times
+   the standard deviation over all endpoints.
+3. If there is none, the least busy of all. Ties are random.
+
+The prompt is recorded as cached where it goes, at once.
+
+What differs. The original hashes blocks of 128 characters or 16 tokens, ours are the routing key's;
+its table is bounded by age and by entries of all models, ours by `max_blocks` a model. It counts
+the requests of one gateway, and so do we.
+"""
+
+from __future__ import annotations
+
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from cardan.decision import Decision, Reason
+from cardan.estimate import estimate
+from cardan.policies.base import Chooser, Needs, PolicyBase
+from cardan.routed import RoutedPrefixes
+from cardan.scoring import least
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from random import Random
+
+    from cardan.fleet import EndpointState, Pool
+    from cardan.instants import Monotonic
+    from cardan.request import RequestView
+
+
+class AibrixPrefixCache(PolicyBase, tag="aibrix-prefix-cache", frozen=True):
+    """AIBrix's rule: the longest match within a standard deviation of the mean load."""
+
+    imbalance_factor: Annotated[float, msgspec.Meta(ge=0.0, le=1000.0)] = 2.0
+    imbalance_gap: Annotated[int, msgspec.Meta(ge=1)] = 8
+    deviations: Annotated[float, msgspec.Meta(ge=0.0, le=100.0)] = 1.0
+    # As many as `cache-aware` keeps: the original's bound is a matter of its host's memory.
+    max_blocks: Annotated[int, msgspec.Meta(ge=64)] = 32_768
+
+    def needs(self) -> Needs:
+        """The prompt, to match it."""
+        return Needs.PROMPT
+
+    def bind(self) -> Chooser:
+        """A chooser with an empty index."""
+        return _Chooser(self)
+
+
+class _Chooser:
+    __slots__ = ("_config", "_index")
+
+    def __init__(self, config: AibrixPrefixCache) -> None:
+        self._config = config
+        self._index = RoutedPrefixes()
+
+    def choose(
+        self,
+        request: RequestView,
+        pool: Pool,
+        eligible: Sequence[EndpointState],
+        now: Monotonic,
+        rng: Random,
+    ) -> Decision:
+        chain = request.prompt.chain
+        self._index.settle(pool)
+        state, reason = self._pick(chain, eligible, rng)
+        self._index.record(state, chain, self._config.max_blocks // len(pool.members))
+        chosen = estimate(state, request, now)
+        return Decision(chosen, (chosen,), reason)
+
+    def _pick(
+        self, chain: Sequence[int], eligible: Sequence[EndpointState], rng: Random
+    ) -> tuple[EndpointState, Reason]:
+        requests = [state.load.in_flight for state in eligible]
+        spread = stdev(requests) if len(requests) > 1 else 0.0
+        limit = fmean(requests) + self._config.deviations * spread
+        fewest = min(requests)
+        gated = self._is_imbalanced(requests)
+        matches = [
+            (-matched, state.load.in_flight, state)
+            for state in eligible
+            if (not gated or state.load.in_flight == fewest)
+            and state.load.in_flight <= limit
+            and (matched := self._index.match(state, chain))
+        ]
+        if matches:
+            return _first(matches, rng), Reason.AFFINITY
+        idlest = least(eligible, lambda state: state.load.in_flight, rng)
+        return idlest, Reason.BALANCE if gated else Reason.POLICY
+
+    def _is_imbalanced(self, requests: list[int]) -> bool:
+        most = max(requests)
+        return (
+            most > self._config.imbalance_factor * (fmean(requests) + 1)
+            and most - min(requests) >= self._config.imbalance_gap
+        )
+
+
+def _first(matches: list[tuple[int, int, EndpointState]], rng: Random) -> EndpointState:
+    """The longest match, then the least busy, then chance."""
+    first = min([match[:2] for match in matches])
+    return rng.choice([state for *key, state in matches if tuple(key) == first])

@@ -5,12 +5,15 @@
     while (at := engine.next_event_at()) is not None:
         for event in engine.advance(at): ...
 
-`engine.py` explains the scheduling, `blocks.py` the prefix cache, `costs.py` the durations.
+`engine.py` explains the scheduling, `blocks.py` the prefix cache, `costs.py` the durations;
+`quiet.py` is the same engine for simulations, which do not want to hear of every token.
 """
 
 from cardan_sim.engine.costs import MODELS, find_model
 from cardan_sim.engine.engine import Engine
 from cardan_sim.engine.errors import BadSpecError, EngineError, UnknownModelError
+from cardan_sim.engine.prompts import NamedPrompt
+from cardan_sim.engine.quiet import QuietEngine
 from cardan_sim.engine.request import Ended, Event, Load, Request, Token
 from cardan_sim.engine.spec import EngineSpec, Make, make_spec
 from cardan_sim.engine.tokens import encode, encode_chat
@@ -25,6 +28,8 @@ __all__ = [
     "Event",
     "Load",
     "Make",
+    "NamedPrompt",
+    "QuietEngine",
     "Request",
     "Token",
     "UnknownModelError",

@@ -90,43 +90,46 @@ class BlockCache:
 
     def idle_among(self, names: Iterable[int]) -> int:
         """How many of `names` are idle: holding them takes them from what is available."""
-        return sum(name in self._idle for name in names)
+        return sum(map(self._idle.__contains__, names))
 
     def hold(self, names: Iterable[int]) -> None:
         """Add a holder to cached blocks; KeyError if one is not cached."""
+        holders, idle = self._holders, self._idle
         for name in names:
-            self._holders[name] += 1
-            self._idle.pop(name, None)
+            holders[name] += 1
+            idle.pop(name, None)
 
     def take(self, count: int) -> bool:
         """Make `count` private blocks, evicting the longest idle; False changes nothing."""
         if count > self.available:
             return False
-        for _ in range(count - self.free):
-            name, _none = self._idle.popitem(last=False)
-            del self._holders[name]
-            self.evicted += 1
+        surplus = max(0, count - self.free)
+        pop, holders = self._idle.popitem, self._holders
+        for _ in range(surplus):
+            del holders[pop(last=False)[0]]
+        self.evicted += surplus
         self.private += count
         return True
 
-    def name(self, name: int) -> bool:
-        """Give a full private block its name; False if another block has it already.
+    def name(self, names: Sequence[int]) -> list[int]:
+        """Give full private blocks their names; returns those that no other block has already.
 
-        The caller holds the named block from now on; without a name it keeps its private one.
+        The caller holds these named blocks from now on; of the others it keeps its private ones.
         """
-        if name in self._holders:
-            return False
-        self.private -= 1
-        self._holders[name] = 1
-        return True
+        holders = self._holders
+        fresh = [name for name in names if name not in holders]
+        self.private -= len(fresh)
+        holders.update(dict.fromkeys(fresh, 1))
+        return fresh
 
     def release(self, names: Sequence[int], private: int) -> None:
         """Let go of held blocks, the last first, and free private ones."""
         self.private -= private
+        holders, idle = self._holders, self._idle
         for name in reversed(names):
-            self._holders[name] -= 1
-            if not self._holders[name]:
-                self._idle[name] = None
+            left = holders[name] = holders[name] - 1
+            if not left:
+                idle[name] = None
 
     def clear(self) -> None:
         """Forget all idle blocks, as a cache reset does."""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class _Step:
+class Step:
     """A forward pass under way: who computes how many tokens in it."""
 
     work: list[tuple[Sequence, int]] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Engine:
         self._waiting: list[Sequence] = []
         self._running: list[Sequence] = []
         self._live: dict[str, Sequence] = {}
-        self._step: _Step | None = None
+        self._step: Step | None = None
         self._ready_at = 0.0
         self._events: list[Event] = []
         self._decode_steps = 0
@@ -133,11 +133,15 @@ class Engine:
         sequence = self._live.get(request_id)
         if sequence is None:
             return False
-        if self._step is not None and any(sequence is other for other, _ in self._step.work):
+        if self._is_computed(sequence):
             sequence.aborted = True
         else:
             self._end(sequence, "abort", now)
         return True
+
+    def _is_computed(self, sequence: Sequence) -> bool:
+        """Whether it has a share in the step under way."""
+        return self._step is not None and any(sequence is s for s, _ in self._step.work)
 
     def drain(self) -> None:
         """Refuse what comes from now on; what is alive goes on to its end."""
@@ -224,11 +228,15 @@ class Engine:
             self._start(self._ready_at)
 
     def _start(self, now: float) -> None:
-        spec = self.spec
-        step = _Step(budget=spec.max_num_batched_tokens)
+        step = Step(budget=self.spec.max_num_batched_tokens)
         self._continue_running(step)
         if not step.preempted:
             self._admit(step, now)
+        self._launch(step, now)
+
+    def _launch(self, step: Step, now: float) -> None:
+        """The forward pass begins."""
+        spec = self.spec
         if step.has_prefill and not spec.habits.mixed_batches:
             step.work = [(s, n) for s, n in step.work if not s.decoding]
         duration = self._duration_s(step) * spec.time_scale
@@ -238,7 +246,7 @@ class Engine:
         self.stats.prefill_busy_s += duration if step.has_prefill else 0.0
         self._step = step
 
-    def _continue_running(self, step: _Step) -> None:
+    def _continue_running(self, step: Step) -> None:
         """Give running requests their share; the last come are preempted when blocks run out."""
         mixed = self.spec.habits.mixed_batches
         index = 0
@@ -264,7 +272,7 @@ class Engine:
         self.stats.preemptions += 1
         return victim
 
-    def _admit(self, step: _Step, now: float) -> None:
+    def _admit(self, step: Step, now: float) -> None:
         """Admit from the head of the queue while budget, slots and blocks last."""
         cache, spec = self.cache, self.spec
         while self._waiting and step.budget > 0 and len(self._running) < spec.max_num_seqs:
@@ -292,7 +300,12 @@ class Engine:
         stats.prompt_cached += cached
         stats.observe("queue_s", now - sequence.arrived_at, streamed=streamed)
 
-    def _duration_s(self, step: _Step) -> float:
+    def _duration_s(self, step: Step) -> float:
+        prefill_s, decodes, context = self._work_of(step)
+        return self.spec.cost.step_s(prefill_s * self.prefill_factor, decodes, context)
+
+    def _work_of(self, step: Step) -> tuple[float, int, int]:
+        """Seconds of prompt arithmetic, sequences that decode, and their context in tokens."""
         cost = self.spec.cost
         prefill_s, decodes, context = 0.0, 0, 0
         for sequence, tokens in step.work:
@@ -301,9 +314,9 @@ class Engine:
                 context += sequence.total
             else:
                 prefill_s += cost.prefill_s(tokens, sequence.computed + tokens)
-        return cost.step_s(prefill_s * self.prefill_factor, decodes, context)
+        return prefill_s, decodes, context
 
-    def _finish(self, step: _Step) -> None:
+    def _finish(self, step: Step) -> None:
         now = step.ends_at
         self._step = None
         self._ready_at = now
@@ -340,6 +353,10 @@ class Engine:
         sequence.last_token_at = now
         stats.generated += 1
         token_id = sequence.sample(self.vocabulary.sayable)
+        self._tell(sequence, token_id, now)
+
+    def _tell(self, sequence: Sequence, token_id: int, now: float) -> None:
+        """A token is news."""
         self._events.append(Token(sequence.request.id, sequence.generated, token_id, now))
 
     def _end(
@@ -368,7 +385,7 @@ class Engine:
             )
         )
 
-    def _refresh(self, step: _Step, now: float) -> None:
+    def _refresh(self, step: Step, now: float) -> None:
         """Export the load, as seldom as the make does; an engine that falls idle always does."""
         always = step.has_prefill or not self._live
         gauges = self._due(self.spec.habits.gauge_steps, always=always)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from array import array
 
+    from cardan_sim.engine.prompts import NamedPrompt
+
 EndReason = Literal["length", "stop", "abort", "refused"]
 Refusal = Literal["queue full", "too long", "draining"]
 
@@ -16,14 +18,15 @@ Refusal = Literal["queue full", "too long", "draining"]
 class Request:
     """One sequence to generate.
 
-    prompt: token ids. max_output: tokens to generate, cut to what fits the context; 0 computes
-    the prompt and no more, as an embedding does. ends_with: the reason given when all are
-    generated ("stop" when the engine would have ended by itself). priority: as the make reads it.
+    prompt: token ids, or names of blocks. max_output: tokens to generate, cut to what fits the
+    context; 0 computes the prompt and no more, as an embedding does. ends_with: the reason given
+    when all are generated ("stop" when the engine would have ended by itself). priority: as the
+    make reads it.
     cache_seed: keeps tenants' and adapters' prefixes apart. sampling_seed: same seed, same words.
     """
 
     id: str
-    prompt: array[int]
+    prompt: array[int] | NamedPrompt
     max_output: int
     ends_with: Literal["length", "stop"] = "length"
     priority: int = 0

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from cardan_sim.engine.blocks import BlockCache, name_blocks
+from cardan_sim.engine.prompts import NamedPrompt, generated_name, names_of
 
 if TYPE_CHECKING:
+    from array import array
+
     from cardan_sim.engine.request import Request
     from cardan_sim.engine.spec import EngineSpec
     from cardan_sim.engine.stats import Stats
@@ -59,7 +62,7 @@ class Sequence:
         self.generated = 0
         self.computed = 0
         self.cached = 0
-        self.names = name_blocks(request.prompt, spec.block_size, parent=request.cache_seed)
+        self.names = names_of(request.prompt, spec.block_size, request.cache_seed)
         self.held: list[int] = []
         self.private = 0
         self.scheduled = False
@@ -71,7 +74,9 @@ class Sequence:
         self.last_token_at: float | None = None
         self._block_size = spec.block_size
         self._named = 0
-        self._tail = request.prompt[len(self.names) * spec.block_size :]
+        self._tail: array[int] | None = None  # tokens behind the last name
+        if not isinstance(request.prompt, NamedPrompt):
+            self._tail = request.prompt[len(self.names) * spec.block_size :]
         rank = request.priority if spec.priority_scheduling else 0
         self._rank = (-rank if spec.habits.larger_is_sooner else rank, serial)
         self._state = (request.sampling_seed ^ seed * _LCG_STEP) * _LCG_FACTOR & _LCG_MASK
@@ -126,16 +131,20 @@ class Sequence:
         full = self.computed // self._block_size
         if not live:
             full = min(full, self.prompt // self._block_size)
-        for index in range(self._named, full):
-            if index == len(self.names):
-                self._extend_names()
-            if cache.name(self.names[index]):
-                self.held.append(self.names[index])
-                self.private -= 1
-        self._named = max(self._named, full)
+        if full <= self._named:
+            return
+        while len(self.names) < full:
+            self._extend_names()
+        named = cache.name(self.names[self._named : full])
+        self.held += named
+        self.private -= len(named)
+        self._named = full
 
     def _extend_names(self) -> None:
         """Name one more block of the context; its tokens are at the head of the tail."""
+        if self._tail is None:
+            self.names.append(generated_name(self._rank[1], len(self.names)))
+            return
         parent = self.names[-1] if self.names else self.request.cache_seed
         block = self._tail[: self._block_size]
         self.names += name_blocks(block, self._block_size, parent=parent)
@@ -145,7 +154,8 @@ class Sequence:
         """The next token id: any of `words`, the same for the same seeds."""
         self._state = (self._state * _LCG_FACTOR + _LCG_STEP) & _LCG_MASK
         token_id = words[(self._state >> 33) % len(words)]
-        self._tail.append(token_id)
+        if self._tail is not None:
+            self._tail.append(token_id)
         self.generated += 1
         return token_id
 

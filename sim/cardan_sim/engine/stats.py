@@ -90,10 +90,10 @@ class Histogram:
         self.counts = [0] * (len(edges) + 1)
         self.sum = 0.0
 
-    def observe(self, value: float) -> None:
-        """Count one observation."""
-        self.counts[bisect_left(self.edges, value)] += 1
-        self.sum += value
+    def observe(self, value: float, times: int = 1) -> None:
+        """Count an observation, or as many equal ones."""
+        self.counts[bisect_left(self.edges, value)] += times
+        self.sum += value * times
 
     @property
     def count(self) -> int:
@@ -126,7 +126,7 @@ class Stats:
     generated_by_stream: Counter[bool] = field(default_factory=Counter)
     histograms: dict[tuple[str, bool], Histogram] = field(default_factory=dict)
 
-    def observe(self, name: str, value: float, *, streamed: bool = False) -> None:
+    def observe(self, name: str, value: float, *, streamed: bool = False, times: int = 1) -> None:
         """Count `value` in histogram `name`, if this make has it."""
         histogram = self.histograms.get((name, streamed))
         if histogram is None:
@@ -134,7 +134,7 @@ class Stats:
             if edges is None:
                 return
             histogram = self.histograms[name, streamed] = Histogram(edges)
-        histogram.observe(value)
+        histogram.observe(value, times)
 
     def merged(self, name: str) -> Histogram:
         """Histogram `name` over streamed and whole answers; empty if nothing was observed."""

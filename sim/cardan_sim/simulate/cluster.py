@@ -202,9 +202,7 @@ class Cluster:
         del seat.flights[notice.key]
         if isinstance(notice, Finished):
             output = notice.output_tokens
-            self.recorder.answered(
-                flight.number, notice.cached_tokens, output, notice.longest_gap_s
-            )
+            self.recorder.answered(flight.number, notice.cached_tokens, output)
             gateway.finished(flight, notice.cached_tokens, output)
         elif notice.hopeless:
             gateway.refused_for_good(flight)

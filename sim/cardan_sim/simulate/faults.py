@@ -79,7 +79,7 @@ class Stalls(_OfEngine, frozen=True, tag="stalls", kw_only=True):
     def begin(self, world: World, index: int) -> None:
         """What is under way ends, what comes next does not."""
         seat = world.cluster.seats[index]
-        seat.model.hold(world.kernel.now + self.for_s)
+        seat.model.hold(world.kernel.now + self.for_s, world.kernel.now)
         world.cluster.touched(seat)
 
 

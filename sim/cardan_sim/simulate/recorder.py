@@ -21,17 +21,16 @@ NAN: Final = float("nan")
 class Recorder:
     """One row a request, in order of arrival. Times in seconds, lengths in tokens.
 
-    `ttft_s` and `e2e_s` count from the client's sending and are NaN where there was no such moment;
-    `gap_s` is the longest time between two tokens; `cached` is the engine's word and `believed` the
-    router's, both -1 where there is none. `endpoint` is the index of the engine that answered, -1
-    for none. `outcome` is -1 until there is one.
+    `ttft_s` and `e2e_s` count from the client's sending, NaN where there was no such moment;
+    `cached` is the engine's word (-1 where there is none), `believed` the router's (or NaN).
+    `endpoint` is the index of the engine that was last asked, -1 for none. `outcome` is -1 until
+    there is one.
     """
 
     def __init__(self) -> None:
         self.arrived_s = array("d")
         self.ttft_s = array("d")
         self.e2e_s = array("d")
-        self.gap_s = array("d")
         self.tokens = array("l")
         self.output = array("l")
         self.cached = array("l")
@@ -54,7 +53,7 @@ class Recorder:
         """A new row; returns its number."""
         number = len(self.arrived_s)
         self.arrived_s.append(now)
-        for column in (self.ttft_s, self.e2e_s, self.gap_s, self.believed):
+        for column in (self.ttft_s, self.e2e_s, self.believed):
             column.append(NAN)
         self.tokens.append(tokens)
         self.output.append(0)
@@ -87,8 +86,7 @@ class Recorder:
             self.depth[number] = decision.depth
             self.believed[number] = decision.chosen.cached_real_tokens
 
-    def answered(self, number: int, cached: int, output: int, gap_s: float) -> None:
+    def answered(self, number: int, cached: int, output: int) -> None:
         """What the engine says of its answer."""
         self.cached[number] = cached
         self.output[number] = output
-        self.gap_s[number] = gap_s

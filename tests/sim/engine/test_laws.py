@@ -159,7 +159,7 @@ def test_the_cache_is_never_over_full_and_never_loses_a_block(data: st.DataObjec
                 continue
             cache.hold(found)
             assert cache.take(need)
-            named = [name for name in want[len(found) :] if cache.name(name)]
+            named = cache.name(want[len(found) :])
             holders.append((found + named, need - len(named)))
         held = {name for names, _ in holders for name in names}
         assert cache.used == len(held) + sum(private for _, private in holders)

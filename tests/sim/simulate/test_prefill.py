@@ -17,18 +17,16 @@ def job(tokens: int, *blocks: int) -> Job:
 
 def found(engine: PrefillEngine, until: float) -> int:
     """Cached tokens of the next prompt that is computed."""
-    began = engine.advance(until)[0]
-    assert isinstance(began, Began)
-    return began.cached_tokens
+    finished = engine.advance(until)[1]
+    assert isinstance(finished, Finished)
+    return finished.cached_tokens
 
 
 def test_a_prompt_takes_the_overhead_and_its_uncached_tokens() -> None:
     engine = PrefillEngine(SPEC)
     engine.submit(1, job(1000, 7, 8), 2.0)
     assert engine.next_event_at() == 2.0 + 0.1 + 1.0
-    began, finished = engine.advance(3.1)
-    assert began == Began(1, 3.1, 0)
-    assert finished == Finished(1, 3.1, 0, 1, 0.0)
+    assert engine.advance(3.1) == [Began(1, 3.1), Finished(1, 3.1, 0, 1)]
     assert engine.check_at_rest() is None
 
 
@@ -67,7 +65,7 @@ def test_who_leaves_the_queue_is_never_told_and_who_is_computed_is_computed_unto
 
 def test_a_held_engine_begins_nothing_until_then() -> None:
     engine = PrefillEngine(SPEC)
-    engine.hold(5.0)
+    engine.hold(5.0, 0.0)
     engine.submit(1, job(900, 1), 0.0)
     assert engine.next_event_at() == 6.0
 

@@ -15,21 +15,19 @@ if TYPE_CHECKING:
 
 
 class Began(NamedTuple):
-    """The first token of a request; `cached_tokens` of its prompt were found."""
+    """The first token of a request."""
 
     key: int
     at: float
-    cached_tokens: int
 
 
 class Finished(NamedTuple):
-    """The last token. `longest_gap_s` is the longest time between two tokens of this answer."""
+    """The last token; `cached_tokens` of the prompt were found."""
 
     key: int
     at: float
     cached_tokens: int
     output_tokens: int
-    longest_gap_s: float
 
 
 class Refused(NamedTuple):
@@ -93,7 +91,7 @@ class EngineModel(Protocol):
         """From the next piece of work on everything takes `factor` times as long."""
         ...
 
-    def hold(self, until: float) -> None:
+    def hold(self, until: float, now: float) -> None:
         """Begin nothing before `until`; what is under way ends."""
         ...
 

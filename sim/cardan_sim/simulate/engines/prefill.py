@@ -186,8 +186,9 @@ class PrefillEngine:
         """See `EngineModel`."""
         self._factor = factor
 
-    def hold(self, until: float) -> None:
+    def hold(self, until: float, now: float) -> None:
         """See `EngineModel`."""
+        del now
         self._held_until = until
 
     def forget(self) -> None:
@@ -221,5 +222,5 @@ class PrefillEngine:
         self._prompt_tokens += work.tokens
         self._cached_tokens += work.cached
         self._done += 1
-        notices.append(Began(work.key, work.ends_at, work.cached))
-        notices.append(Finished(work.key, work.ends_at, work.cached, 1, 0.0))
+        notices.append(Began(work.key, work.ends_at))
+        notices.append(Finished(work.key, work.ends_at, work.cached, 1))

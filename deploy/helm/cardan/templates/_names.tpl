@@ -49,6 +49,26 @@ joined, so that no key stands twice and a word that looks like a number stays a 
 {{- end -}}
 {{- end -}}
 
+{{/*
+The number of a Deployment's pods where others set it: "" if Helm is to say none, so that the revision
+can be gone back to without it. Helm must say the number that there is while leaving it out would take
+it away, and Kubernetes would go to one pod until they look: where Helm applies, as long as the field
+is its own; where it patches (Helm 3), as long as the manifest before had a number. Of that manifest
+the annotation `cardan.dev/replicas` is left: it stands where there was none.
+*/}}
+{{- define "cardan.replicas.kept" -}}
+{{- with lookup "apps/v1" "Deployment" .root.Release.Namespace .name -}}
+{{- $without := hasKey (default dict .metadata.annotations) "cardan.dev/replicas" -}}
+{{- range .metadata.managedFields -}}
+{{- $fields := dig "f:spec" dict (default dict .fieldsV1) -}}
+{{- if and (eq .operation "Apply") (hasKey $fields "f:template") (not (hasKey $fields "f:replicas")) -}}
+{{- $without = true -}}
+{{- end -}}
+{{- end -}}
+{{- if not $without -}}{{- int .spec.replicas -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Who has brought a definition that is there already: another release, or somebody without one. */}}
 {{- define "cardan.crdOwner" -}}
 {{- $name := printf "%s.cardan.dev" (base .path | trimSuffix ".yaml") -}}

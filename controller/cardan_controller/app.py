@@ -181,6 +181,10 @@ class Operator:
         """See `Standing`."""
         return self.view.synced
 
+    def hangs(self) -> str:
+        """See `Standing`."""
+        return self._driver.hangs() if self.leads() else ""
+
     def _serves(self, namespace: str, model: str) -> bool:
         """Has any fleet this model at gateways of this namespace?"""
         return any(

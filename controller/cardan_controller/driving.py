@@ -17,6 +17,7 @@ from cardan_controller.carrying import home_of
 from cardan_controller.metrics.answers import Answer, Answers
 from cardan_controller.metrics.asks import ASKS
 from cardan_controller.metrics.pods import by_pod
+from cardan_controller.pulse import Pulse, hung_after_s
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -71,6 +72,8 @@ class Driver:
         self._tick_s = tick_s
         self._monotonic = monotonic
         self._wall = wall
+        self._of_all = Pulse(monotonic)
+        self._of_some = Pulse(monotonic)
         self._pressing: set[Key] = set()
         self._kick = asyncio.Event()
         self._answers: Answers | None = None
@@ -81,6 +84,14 @@ class Driver:
             self._pressing.add(key)
         self._kick.set()
 
+    def hangs(self) -> str:
+        """Which loop has not got on with its work for long, and for how long; empty if none."""
+        limit_s = hung_after_s(self._tick_s)
+        for what, pulse in (("all fleets", self._of_all), ("pressing fleets", self._of_some)):
+            if pulse.still_s() >= limit_s:
+                return f"a tick over {what} has not got on for {pulse.still_s():.0f} s"
+        return ""
+
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -90,8 +101,10 @@ class Driver:
     async def _all(self) -> None:
         while True:
             began = self._monotonic()
+            self._of_all.beat()
             self._answers = await self._read()
-            await self._tick(None, self._answers)
+            await self._tick(None, self._answers, self._of_all)
+            self._of_all.rest()
             took_s = self._monotonic() - began
             self._telemetry.tick_seconds.observe(took_s)
             await asyncio.sleep(max(0.0, self._tick_s - took_s))
@@ -105,7 +118,8 @@ class Driver:
             keys = woken if self._answers is None else woken | self._pressing
             self._pressing -= keys
             if keys:
-                await self._tick(keys, self._answers or _unread(self._wall()))
+                await self._tick(keys, self._answers or _unread(self._wall()), self._of_some)
+                self._of_some.rest()
             if self._woken() or (self._pressing and self._answers is not None):
                 self._soon()
 
@@ -138,11 +152,12 @@ class Driver:
         self._telemetry.failed_asks.set(failed)
         return answers
 
-    async def _tick(self, only: Collection[Key] | None, answers: Answers) -> None:
+    async def _tick(self, only: Collection[Key] | None, answers: Answers, pulse: Pulse) -> None:
         """One tick; what it could not do is tried again."""
+        pulse.beat()
         try:
             cluster = await self._look(only)
-            again = await self._ticker.tick(cluster, answers, self._wall(), only)
+            again = await self._ticker.tick(cluster, answers, self._wall(), only, pulse.beat)
         except Exception:  # a fault of ours must not end the operator: supervised here
             log.exception("a tick failed; the next one is made all the same")
             self._telemetry.ticks.labels("failed").inc()

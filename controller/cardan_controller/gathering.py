@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
+from cardan.instants import WallTime
+from cardan.scaling.decision import PoolDecision, ScalingDecision
 from cardan.scaling.observation import PendingReplica, PoolState
 from cardan.scaling.orders import Limits
 
@@ -23,13 +25,13 @@ from cardan_controller.planning import Home, Scaling, overlay_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from cardan.instants import WallTime
     from cardan.overlay import RoutingOverlay
 
     from cardan_controller.cluster.others import Autoscaler, DisruptionBudget
     from cardan_controller.cluster.pods import PodFacts, PodIndex
     from cardan_controller.cluster.selectors import Selector
     from cardan_controller.cluster.targets import TargetFacts
+    from cardan_controller.crds.documents import Fleet
     from cardan_controller.crds.fleet import FleetPool, FleetSpec
 
 # These take the replicas with the highest ordinals when they shrink.
@@ -122,6 +124,25 @@ def gather(
         conflict=_conflict(cluster, fleet, spec),
         selector=",".join(selectors) if len(selectors) == 1 else "",
     )
+
+
+def standing(cluster: Cluster, fleet: Fleet, spec: FleetSpec) -> ScalingDecision:
+    """What a fleet has, as a decision that cannot be acted on: nothing was decided for it yet.
+
+    A target that cannot be had now has what the fleet's status says of it.
+    """
+    told = {pool.name: pool.current for pool in fleet.status.pools}
+
+    def replicas(pool: FleetPool) -> int:
+        found = cluster.target(target_of(fleet.meta.namespace, pool))
+        return told.get(pool.name, 0) if isinstance(found, str) else found[0].replicas
+
+    counts = {pool.name: replicas(pool) for pool in spec.pools}
+    pools = tuple(
+        PoolDecision(pool=name, current=count, desired=count, valid=False)
+        for name, count in counts.items()
+    )
+    return ScalingDecision(at=WallTime(0.0), pools=pools)
 
 
 def pods_of(cluster: Cluster, fleet: Home, spec: FleetSpec) -> list[PodFacts]:

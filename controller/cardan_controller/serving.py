@@ -2,7 +2,8 @@
 
 Every replica answers; only the leader acts, so another one sends a push on (307) to the address
 that the Lease names, and answers 503 while there is no leader. `/readyz` does not depend on
-leading: a replica that waits is ready to take over.
+leading: a replica that waits is ready to take over. `/livez` fails where a tick hangs: the process
+is started anew then, and another replica leads.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ class Standing(Protocol):
     def ready(self) -> bool:
         """Can it act, or take over?"""
 
+    def hangs(self) -> str:
+        """Why it gets on with nothing though it leads; empty if it does."""
+
 
 class Port:
     """Request handlers."""
@@ -67,6 +71,9 @@ class Port:
 
     async def _livez(self, request: web.Request) -> web.Response:
         del request
+        trouble = self._standing.hangs()
+        if trouble:
+            return web.Response(status=503, text=f"{trouble}\n")
         return web.Response(text="ok\n")
 
     async def _readyz(self, request: web.Request) -> web.Response:

@@ -24,9 +24,18 @@ from cardan_controller.carrying import Carrier, Decided, Result, home_of
 from cardan_controller.externals import Asker, external_of
 from cardan_controller.known import Known
 from cardan_controller.observing import HotKeys, demand_of, loads_of
+from cardan_controller.pulse import Room
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+    from collections.abc import (
+        Awaitable,
+        Callable,
+        Collection,
+        Coroutine,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
     from cardan.instants import WallTime
     from cardan.scaling.decision import ScalingDecision
@@ -89,8 +98,6 @@ class Ticker:
         self._carrier = Carrier(config, fleets, wakes, api, telemetry, leads, identity)
         self._known: dict[Key, Known] = {}
         self._claims: dict[Key, Claim] = {}
-        self._room = asyncio.Semaphore(AT_ONCE)
-        self._room_of_some = asyncio.Semaphore(AT_ONCE_SOME)
         self.decisions: dict[Key, ScalingDecision] = {}
 
     async def tick(
@@ -99,12 +106,16 @@ class Ticker:
         answers: Answers,
         now: WallTime,
         only: Collection[Key] | None = None,
+        beat: Callable[[], None] = lambda: None,
     ) -> set[Key]:
-        """One tick, over all fleets or over these; returns those to look at again soon."""
+        """One tick, over all fleets or over these; returns those to look at again soon.
+
+        `beat` is called as it gets on.
+        """
         self._forget_departed()
         self._telemetry.fleets.set(len(self._fleets))
         seen = Seen(cluster, answers, HotKeys(answers), now)
-        room = self._room if only is None else self._room_of_some
+        room = Room(AT_ONCE if only is None else AT_ONCE_SOME, beat)
         again: set[Key] = set()
         decided: list[Decided] = []
         async with asyncio.TaskGroup() as group:
@@ -122,8 +133,9 @@ class Ticker:
                     group.create_task(self._let_go(key, known, refusal), name=f"fleet-{key[1]}")
                 else:
                     known.busy.release()
+                beat()
                 await asyncio.sleep(0)  # a lease is to be renewed, gateways push
-            for one in self._shared(decided):
+            for one in self._shared(decided, cluster):
                 self.decisions[one.key] = one.decision
                 group.create_task(self._carried(one, room, again), name=f"fleet-{one.key[1]}")
         return again
@@ -207,16 +219,16 @@ class Ticker:
             known = self._known[key] = Known(fleet)
         return known
 
-    def _shared(self, decided: Sequence[Decided]) -> list[Decided]:
+    def _shared(self, decided: Sequence[Decided], cluster: Cluster) -> list[Decided]:
         """The decisions that budgets allow; others that share them stand as they did last."""
         try:
-            return self._within_budgets(decided)
+            return self._within_budgets(decided, cluster)
         except Exception:
             for one in decided:
                 one.known.busy.release()
             raise
 
-    def _within_budgets(self, decided: Sequence[Decided]) -> list[Decided]:
+    def _within_budgets(self, decided: Sequence[Decided], cluster: Cluster) -> list[Decided]:
         shared = {one.key: one for one in decided}
         for name, limit in self._config.budgets.items():
             mine = {one.key: one for one in decided if _budget_of(one) == name}
@@ -227,6 +239,11 @@ class Ticker:
                 for key, claim in self._claims.items()
                 if claim.budget == name and key not in mine
             }
+            taken |= {
+                "/".join(key): (spec.scaling(), gathering.standing(cluster, fleet, spec))
+                for key, fleet, spec in self._unheard(name)
+                if key not in mine
+            }
             asked = {"/".join(key): (one.spec.scaling(), one.decision) for key, one in mine.items()}
             allowed, _ = budgets.share(
                 {**taken, **asked}, msgspec.structs.replace(limit, name=name)
@@ -236,6 +253,13 @@ class Ticker:
         for key, one in shared.items():
             self._claims[key] = Claim(_budget_of(one), one.spec.scaling(), one.decision)
         return list(shared.values())
+
+    def _unheard(self, budget: str) -> Iterator[tuple[Key, Fleet, FleetSpec]]:
+        """Fleets with a part of a budget that nothing was decided for yet: who leads is new."""
+        for key, fleet in self._fleets:
+            spec = fleet.spec
+            if spec is not None and key not in self._claims and _budget_ref(spec) == budget:
+                yield key, fleet, spec
 
     # Carrying out; each of these holds its fleet, and lets it go
 
@@ -268,7 +292,11 @@ class Ticker:
 
 
 def _budget_of(one: Decided) -> str:
-    return one.spec.budget_ref.name if one.spec.budget_ref else ""
+    return _budget_ref(one.spec)
+
+
+def _budget_ref(spec: FleetSpec) -> str:
+    return spec.budget_ref.name if spec.budget_ref else ""
 
 
 def _taken(decision: ScalingDecision) -> ScalingDecision:

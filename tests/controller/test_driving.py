@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from cardan.instants import Monotonic
 from cardan_controller.driving import Driver
 from cardan_controller.metrics.answers import Answer, Answers
 from cardan_controller.metrics.asks import ASKS
+from cardan_controller.pulse import LEAST_HUNG_S, Pulse, hung_after_s
 from cardan_controller.wakes import WakeRequest
 
 from tests.controller.scene import Scene
@@ -53,11 +55,14 @@ class Source:
 class Stage:
     """A driver that runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, tick_s: float) -> None:
         self.scene = Scene(replicas=0)
         self.scene.load(0.0, 0.0)
         self.source = Source(self.scene)
         self.looks: list[Collection[Key] | None] = []
+        self.clock = Monotonic(0.0)
+        self.may_look = asyncio.Event()
+        self.may_look.set()
         self.ticks = 0
         self.driver = Driver(
             self.scene.ticker,
@@ -67,14 +72,15 @@ class Stage:
             self._look,
             self.scene.telemetry,
             self._ticked,
-            tick_s=SELDOM_S,
-            monotonic=lambda: self.scene.now,  # type: ignore[arg-type,return-value]  # a clock
+            tick_s=tick_s,
+            monotonic=lambda: self.clock,
             wall=lambda: self.scene.now,
         )
         self.scene.fleets._on_change = self.driver.press
 
     async def _look(self, only: Collection[Key] | None) -> Cluster:
         self.looks.append(only)
+        await self.may_look.wait()
         return self.scene.cluster()
 
     def _ticked(self) -> None:
@@ -87,9 +93,9 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def staged() -> AsyncIterator[Stage]:
+async def staged(tick_s: float = SELDOM_S) -> AsyncIterator[Stage]:
     """Run one."""
-    stage = Stage()
+    stage = Stage(tick_s)
     task = asyncio.create_task(stage.driver.run())
     try:
         yield stage
@@ -168,3 +174,50 @@ async def test_metrics_that_nobody_foresaw_are_metrics_that_failed() -> None:
         status: Any = stage.scene.api.written("status")[-1].body
         healthy = next(c for c in status["status"]["conditions"] if c["type"] == "MetricsHealthy")
         assert (healthy["reason"], "'abc'" in healthy["message"]) == ("MetricsFailed", True)
+
+
+async def test_a_tick_that_waits_for_ever_is_told() -> None:
+    async with staged(tick_s=1.0) as stage:
+        stage.may_look.clear()
+        stage.source.may.set()
+        await until(lambda: stage.looks)
+        assert stage.driver.hangs() == ""
+        stage.clock = Monotonic(LEAST_HUNG_S)
+        assert stage.driver.hangs() == "a tick over all fleets has not got on for 120 s"
+
+
+async def test_who_waits_for_nothing_does_not_hang() -> None:
+    async with staged() as stage:
+        stage.source.may.set()
+        await until(lambda: stage.ticks == 1)
+        stage.scene.fleet(**ASLEEP)
+        await until(lambda: stage.ticks == 2)
+        stage.clock = Monotonic(SELDOM_S * 100)
+        assert stage.driver.hangs() == ""
+
+
+async def test_a_tick_that_is_slow_gets_on_with_each_write() -> None:
+    clock = Monotonic(0.0)
+    pulse = Pulse(lambda: clock)
+    scene = Scene(replicas=1)
+    scene.fleet(policies=ASLEEP["policies"])
+    scene.load(5.0, 2500.0)
+    written = scene.api.send
+
+    async def send(request: Any) -> bytes:
+        nonlocal clock
+        clock = Monotonic(clock + 100.0)
+        stills.append(pulse.still_s())
+        return await written(request)
+
+    stills: list[float] = []
+    scene.api.send = send  # type: ignore[method-assign]  # a slow server
+    cluster, answers = scene.cluster(), Answers(scene.now, {name: Answer({}) for name in ASKS})
+    pulse.beat()
+    await scene.ticker.tick(cluster, answers, scene.now, None, pulse.beat)
+    assert len(stills) > 1
+    assert stills == [100.0] * len(stills)
+
+
+def test_how_long_is_too_long() -> None:
+    assert (hung_after_s(1.0), hung_after_s(15.0)) == (120.0, 300.0)

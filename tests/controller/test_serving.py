@@ -30,7 +30,7 @@ class Standing:
     """A replica's standing, as the test wants it."""
 
     def __init__(self) -> None:
-        self.leading, self.url, self.is_ready = True, "", True
+        self.leading, self.url, self.is_ready, self.trouble = True, "", True, ""
 
     def leads(self) -> bool:
         return self.leading
@@ -40,6 +40,9 @@ class Standing:
 
     def ready(self) -> bool:
         return self.is_ready
+
+    def hangs(self) -> str:
+        return self.trouble
 
 
 Client = TestClient[Any, Any]
@@ -171,3 +174,12 @@ async def test_a_push_that_finds_no_place_is_refused(start: Start) -> None:
     bodies = [{"namespace": push.namespace, "model": push.model} for push in NAMES]
     answers = [(await client.post("/v1/wake", json=body)).status for body in bodies]
     assert answers == [202] * MAX_UNKNOWN_OF_ONE + [429] * 5
+
+
+async def test_a_tick_that_hangs_ends_the_process(start: Start) -> None:
+    standing = Standing()
+    client = await start(standing, Wakes(lambda: None))
+    assert (await client.get("/livez")).status == 200
+    standing.trouble = "a tick over all fleets has not got on for 312 s"
+    reply = await client.get("/livez")
+    assert (reply.status, await reply.text()) == (503, f"{standing.trouble}\n")

@@ -220,6 +220,26 @@ async def test_who_shares_a_budget_is_counted_though_only_another_is_looked_at()
     assert sum(scene.replicas.values()) == 4
 
 
+async def test_a_new_leader_counts_what_others_have_though_it_has_looked_at_none_of_them() -> None:
+    scene = Scene(replicas=0, budgets={"gpus": _budget(3)})
+    scene.replicas |= {"other": 3}
+    scene.writers |= {"other": ()}
+    ref: dict[str, Any] = {"budgetRef": {"name": "gpus"}, "policies": THROUGHPUT}
+    other = {"scaleTargetRef": {"kind": "Deployment", "name": "other"}}
+    gone = {"scaleTargetRef": {"kind": "LeaderWorkerSet", "name": "far"}}
+    scene.fleet(scaleToZero={"idleSeconds": 60}, pool={"minReplicas": 0}, **ref)
+    scene.fleet("other", pool=other, **ref)
+    scene.load(0.0, 0.0)
+    scene.wakes.note(WakeRequest("n", "m"), WallTime(scene.now + 0.1))
+    await scene.tick(0.5, only={KEY})
+    assert scene.replicas["llama"] == 0
+    status = {"pools": [{"name": "main", "current": 2, "desired": 2}]}
+    scene.fleet("other", pool=gone, status=status, **ref)  # its scale cannot be read now
+    scene.wakes.note(WakeRequest("n", "m"), WallTime(scene.now + 0.1))
+    await scene.tick(0.5, only={KEY})
+    assert scene.replicas["llama"] == 1
+
+
 def _budget(gpus: float) -> Budget:
     """Of GPUs alone."""
     return Budget(name="gpus", gpus=gpus)

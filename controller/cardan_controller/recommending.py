@@ -12,10 +12,32 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from cardan.scaling.decision import ReasonCode
+
+from cardan_controller.crds.status import ConditionType, Truth
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from cardan.instants import WallTime
+
+    from cardan_controller.crds.status import Condition, PoolStatus
+
+
+def recommended(pools: Iterable[PoolStatus], conditions: Iterable[Condition]) -> dict[str, int]:
+    """How many replicas a status says that each pool is to have.
+
+    Nothing of a specification that cannot be decided by, and of a target that cannot be read: what
+    stands there of those is no decision.
+    """
+    told = {one.type: one for one in conditions if one.status is Truth.FALSE}
+    if ConditionType.SPEC_VALID.value in told:
+        return {}
+    unknown = {ReasonCode.TARGET_ERROR.value}
+    able = told.get(ConditionType.ABLE_TO_SCALE.value)
+    if able is not None and able.reason == ReasonCode.TARGET_ERROR.value:
+        unknown.add(ReasonCode.PAUSED.value)  # which is told before what is wrong
+    return {pool.name: pool.desired for pool in pools if pool.reason not in unknown}
 
 
 class Pool(NamedTuple):

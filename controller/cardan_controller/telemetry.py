@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.metrics import MetricWrapperBase
 
+from cardan_controller.recommending import recommended
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cardan_controller.crds.status import FleetStatus
+    from cardan_controller.crds.status import FleetStatus, PoolStatus
 
 # From one fleet on a fast server to five hundred on a slow one.
 TICK_BUCKETS_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 # Not `namespace`: who scrapes says by that where the operator is.
 _FLEET: Final = ("fleet_namespace", "fleet")
 _POOL: Final = (*_FLEET, "pool")
+Series = tuple[Gauge, tuple[str, ...]]
+"""A family, and the values of its labels after the fleet's."""
 
 
 class Telemetry:
@@ -79,9 +83,11 @@ class Telemetry:
 
     def _of_fleets(self, r: CollectorRegistry) -> None:
         """Series that each fleet has, as long as it is there."""
+        self._told: dict[tuple[str, str], set[Series]] = {}
         self.replicas = Gauge(
             "cardan_fleet_replicas",
-            "Replicas of a pool: `current` is what its scale asks for, `desired` what was decided,"
+            "Replicas of a pool: `current` is what its scale asks for, `desired` what was decided"
+            " (no series while nothing can be),"
             " `ready` those that are, `pending` those on the way, `draining` those that leave.",
             (*_POOL, "which"),
             registry=r,
@@ -114,31 +120,38 @@ class Telemetry:
         ]
 
     def told(self, namespace: str, fleet: str, status: FleetStatus) -> None:
-        """A fleet's series follow its status."""
-        for pool in status.pools:
-            counts = {
-                "current": pool.current,
-                "desired": pool.desired,
-                "ready": pool.ready,
-                "pending": pool.pending,
-                "draining": pool.draining,
-            }
-            for which, count in counts.items():
-                self.replicas.labels(namespace, fleet, pool.name, which).set(count)
-        for condition in status.conditions:
-            is_true = condition.status.value == "True"
-            self.conditions.labels(namespace, fleet, condition.type).set(is_true)
-        for told in status.metrics:
-            fresh = told.freshness.value == "fresh"
-            self.fresh.labels(namespace, fleet, told.input).set(fresh)
+        """A fleet's series follow its status: what it tells no more has no series any more."""
         moves = len(status.hot_spots.moves) if status.hot_spots else 0
-        self.moves.labels(namespace, fleet).set(moves)
+        series: dict[Series, float] = {(self.moves, ()): moves}
+        for pool in status.pools:
+            for word, count in _counts(pool).items():
+                series[self.replicas, (pool.name, word)] = count
+        for name, desired in recommended(status.pools, status.conditions).items():
+            series[self.replicas, (name, "desired")] = desired
+        for condition in status.conditions:
+            series[self.conditions, (condition.type,)] = condition.status.value == "True"
+        for told in status.metrics:
+            series[self.fresh, (told.input,)] = told.freshness.value == "fresh"
+        for family, labels in self._told.get((namespace, fleet), set()) - series.keys():
+            family.remove(namespace, fleet, *labels)
+        for (family, labels), value in series.items():
+            family.labels(namespace, fleet, *labels).set(value)
+        self._told[namespace, fleet] = set(series)
 
     def gone(self, namespace: str, fleet: str) -> None:
         """A fleet is deleted: nobody would ever drop its series else."""
-        labels = {"fleet_namespace": namespace, "fleet": fleet}
-        for family in (self.replicas, self.conditions, self.moves, self.fresh):
-            family.remove_by_labels(labels)
+        for family, labels in self._told.pop((namespace, fleet), set()):
+            family.remove(namespace, fleet, *labels)
+
+
+def _counts(pool: PoolStatus) -> dict[str, int]:
+    """What there is of a pool; what there is to be may not be known."""
+    return {
+        "current": pool.current,
+        "ready": pool.ready,
+        "pending": pool.pending,
+        "draining": pool.draining,
+    }
 
 
 class WatchMeter:

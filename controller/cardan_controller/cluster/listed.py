@@ -4,12 +4,13 @@ decided for it, as its status tells. What it asks for is kopf's to tell who lead
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-from cardan.scaling.decision import ReasonCode
+from cardan_kube.objects import Meta
 
-from cardan_controller.crds.status import ConditionType, Truth
+from cardan_controller.crds.status import Condition, PoolStatus
+from cardan_controller.recommending import recommended
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,45 +23,25 @@ class Listed(NamedTuple):
     desired: Mapping[str, int]
 
 
-class _Meta(msgspec.Struct):
-    uid: str = ""
-
-
-class _Condition(msgspec.Struct):
-    type: str
-    status: str
-    reason: str = ""
-
-
-class _Pool(msgspec.Struct):
-    name: str
-    desired: int = 0
-    reason: str = ""
-
-
 class _Status(msgspec.Struct):
-    pools: tuple[_Pool, ...] = ()
-    conditions: tuple[_Condition, ...] = ()
+    pools: tuple[PoolStatus, ...] = ()
+    conditions: tuple[Condition, ...] = ()
 
 
-class _Fleet(msgspec.Struct):
-    metadata: _Meta
-    status: _Status = msgspec.field(default_factory=_Status)
+class _Object(msgspec.Struct):
+    metadata: Meta
+    status: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-_decode = msgspec.json.Decoder(_Fleet).decode
-_INVALID: Final = _Condition(ConditionType.SPEC_VALID.value, Truth.FALSE.value, "Invalid")
-_UNABLE: Final = _Condition(ConditionType.ABLE_TO_SCALE.value, Truth.FALSE.value, "TargetError")
+_decode = msgspec.json.Decoder(_Object).decode
+_decode_status = msgspec.json.Decoder(_Status).decode
 
 
 def read_listed(raw: msgspec.Raw) -> Listed:
-    """A fleet. Of what cannot be decided by, or not be scaled, nothing is to be had."""
+    """A fleet; without its decisions, if another version wrote the status."""
     found = _decode(raw)
-    decided = () if _INVALID in found.status.conditions else found.status.pools
-    unknown = {ReasonCode.TARGET_ERROR.value}
-    if _UNABLE in found.status.conditions:  # that it is paused is told before why it could not
-        unknown.add(ReasonCode.PAUSED.value)
-    return Listed(
-        found.metadata.uid,
-        {pool.name: pool.desired for pool in decided if pool.reason not in unknown},
-    )
+    try:
+        status = _decode_status(found.status)
+    except msgspec.DecodeError:
+        status = _Status()
+    return Listed(found.metadata.uid, recommended(status.pools, status.conditions))

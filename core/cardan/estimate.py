@@ -53,8 +53,9 @@ def estimate(
     hit = 0.0
     if matched:
         whole = matched > prompt.full_blocks  # the tail is held too
-        hit = tokens if whole else matched * float(prompt.block_tokens)
-        hit = max(0.0, min(hit * speed.hit_bias, tokens - 1.0))
+        hit = (tokens if whole else matched * float(prompt.block_tokens)) * speed.hit_bias
+        if hit > tokens - 1.0:
+            hit = max(0.0, tokens - 1.0)
     rate, overhead_s = speed.line.known()
     uncached = tokens - hit
     backlog_s = _backlog_tokens(state, rate, now) / rate
@@ -72,14 +73,14 @@ def backlog_tokens(state: EndpointState, now: Monotonic) -> float:
 def _backlog_tokens(state: EndpointState, rate: float, now: Monotonic) -> float:
     load, metrics = state.load, state.metrics
     own = 0.0
-    if load.waiting_tokens > 0:
+    if load.waiting_tokens > 0.0:
         since = next(iter(load.waiting)).opened_at
         if load.last_first_token_at is not None and load.last_first_token_at > since:
             since = load.last_first_token_at
         own = max(0.0, load.waiting_tokens - rate * max(0.0, now - since))
-    if load.silent_tokens > 0:
+    if load.silent_tokens > 0.0:
         left = load.silent_tokens - rate * max(0.0, now - load.silent_at)
-        if left > 0:
+        if left > 0.0:
             own += left
     if metrics is None or metrics.is_stale(now):
         return own

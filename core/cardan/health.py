@@ -89,7 +89,7 @@ class Health:
 
     def request_succeeded(self) -> bool:
         """An answer came. True if this changed the verdict's inputs."""
-        changed = self.failures > 0 or not self.reachable or self.ejected_until > 0
+        changed = self.failures > 0 or not self.reachable or self.ejected_until > 0.0
         if changed:
             self._recover()
         return changed

@@ -84,8 +84,8 @@ class Load:
 
     def add_silent(self, tokens: float, rate: float, now: Monotonic) -> None:
         """A request that will not stream was sent; `rate` in tokens per second drains the rest."""
-        left = max(0.0, self.silent_tokens - rate * (now - self.silent_at))
-        self.silent_tokens = left + tokens
+        left = self.silent_tokens - rate * (now - self.silent_at)
+        self.silent_tokens = left + tokens if left > 0.0 else tokens
         self.silent_at = now
 
 
@@ -145,14 +145,15 @@ class Ledger:
     def open(self, request: RequestView, decision: Decision, now: Monotonic) -> Lease:
         """Account a dispatch; no await may lie between the decision and this."""
         lease = Lease(self, request, decision, now)
-        load = lease.endpoint.load
+        endpoint = lease.endpoint
+        load = endpoint.load
         load.in_flight += 1
         load.dispatched_total += 1
         if request.stream:
             load.waiting[lease] = None
             load.waiting_tokens += lease.work_tokens
         else:
-            load.add_silent(lease.work_tokens, lease.endpoint.speed.rate_tokens_per_s(), now)
+            load.add_silent(lease.work_tokens, endpoint.speed.line.known()[0], now)
         load.context_tokens += request.prompt.tokens
         self.open_leases += 1
         return lease
@@ -160,14 +161,15 @@ class Ledger:
     def on_first_token(self, lease: Lease, now: Monotonic) -> None:
         """Move a lease from waiting to running; the endpoint's speed and shadow learn."""
         endpoint = lease.endpoint
-        self._stop_waiting(lease)
-        if lease.request.stream:
+        if lease.request.stream:  # nobody else waits
+            self._stop_waiting(lease)
             endpoint.load.last_first_token_at = now
         endpoint.learn_first_token(lease, now)
 
     def on_close(self, lease: Lease, now: Monotonic, usage: Usage | None) -> None:
         """Take a lease off the books; the endpoint learns from what the engine reported."""
-        load = lease.endpoint.load
+        endpoint = lease.endpoint
+        load = endpoint.load
         if lease.first_token_at is None:
             self._stop_waiting(lease)
         load.in_flight -= 1
@@ -176,7 +178,7 @@ class Ledger:
             load.context_tokens = 0.0  # float dust must not outlive the work
             load.silent_tokens = 0.0
         self.open_leases -= 1
-        lease.endpoint.learn_close(lease, now, usage)
+        endpoint.learn_close(lease, now, usage)
 
     @staticmethod
     def _stop_waiting(lease: Lease) -> None:

@@ -41,7 +41,8 @@ class RetryBudget:
 
     def deposit(self) -> None:
         """A request was dispatched for the first time."""
-        self._tokens = min(self._cap, self._tokens + self._config.budget_ratio)
+        if self._tokens < self._cap:
+            self._tokens = min(self._cap, self._tokens + self._config.budget_ratio)
 
     def withdraw(self, now: Monotonic) -> bool:
         """Pay for one retry; False if the budget is spent."""

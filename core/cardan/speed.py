@@ -69,7 +69,9 @@ BIAS_RANGE = (
 def work_tokens(uncached_tokens: float, total_tokens: float) -> float:
     """Prefill work of a prompt in equivalent tokens (those at the start of a prompt)."""
     later = 2.0 * total_tokens - uncached_tokens
-    return uncached_tokens * (1.0 + ATTENTION_PER_TOKEN * max(0.0, later))
+    if later <= 0.0:
+        return uncached_tokens
+    return uncached_tokens * (1.0 + ATTENTION_PER_TOKEN * later)
 
 
 class Speed:

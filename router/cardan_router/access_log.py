@@ -18,7 +18,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
-import orjson
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,11 +44,12 @@ class AccessLog:
         self.enabled = target != "off"
         self._target = target
         self._on_drop = on_drop
+        self._encode = msgspec.json.Encoder().encode
         self._lines: list[bytes] = []
         self._handed = self._gathered = 0
         self._writer = _Writer(target, shared=shared) if self.enabled else None
 
-    def write(self, entry: Mapping[str, object]) -> None:
+    def write(self, entry: msgspec.Struct | Mapping[str, object]) -> None:
         """Log one request."""
         writer = self._writer
         if writer is None:
@@ -56,7 +57,7 @@ class AccessLog:
         if self._gathered + self._handed - writer.written > MAX_PENDING_BYTES:
             self._on_drop()
             return
-        line = orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
+        line = self._encode(entry) + b"\n"
         self._gathered += len(line)
         self._lines.append(line)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import orjson
 from cardan.errors import RequestError
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from cardan_router.gateway import Gateway
     from cardan_router.readiness import Readiness
     from cardan_router.telemetry import Present, Registry, RequestRecorder, Snapshot
-    from cardan_router.telemetry.recorder import Landed
+    from cardan_router.telemetry.landed import Landed
     from cardan_router.workers import Board
 
 
@@ -141,7 +142,7 @@ class Admin:
 
 def receipt_row(landed: Landed) -> dict[str, Any]:
     """A request as the page lists it: its line of the access log, without who asked."""
-    entry = landed.entry()
+    entry = msgspec.to_builtins(landed.entry())
     return {"at": entry.pop("time"), **{k: v for k, v in entry.items() if k != "tenant"}}
 
 

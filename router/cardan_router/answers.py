@@ -8,8 +8,9 @@ only be a key or a whole value.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import orjson
 from cardan.ledger import Outcome, Usage
 from cardan.lifecycle import Failure
@@ -27,6 +28,24 @@ _USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
 _DYING = b"EngineCore encountered an issue"
 # What it says to new work while it drains; /health goes on saying 200. Nobody has worked on it.
 _DRAINING = b"cannot schedule new futures after shutdown"
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Details(msgspec.Struct, gc=False):
+    cached_tokens: _Count | None = None
+
+
+class _Reported(msgspec.Struct, gc=False):
+    """The usage of chats and completions, as all engines write it."""
+
+    prompt_tokens: _Count | None
+    completion_tokens: _Count | None = None
+    prompt_tokens_details: _Details | None = None
+    cache_read_input_tokens: _Count | None = None
+
+
+_reported = msgspec.json.Decoder(_Reported).decode
 
 _REFUSAL_CODES = (503, 429)
 _CREDENTIALS = (401, 403)
@@ -67,9 +86,13 @@ def usage_in(text: bytes) -> Usage | None:
         match = _USAGE.match(text, at)
         if match is not None:
             try:
-                return _usage_of(orjson.loads(match[1]))
-            except orjson.JSONDecodeError:
-                return None
+                reported = _reported(match[1])
+            except msgspec.DecodeError:  # wrong somewhere, or not chat's: field by field
+                return _parsed_usage(match[1])
+            details, cached = reported.prompt_tokens_details, reported.cache_read_input_tokens
+            if details is not None and details.cached_tokens is not None:
+                cached = details.cached_tokens
+            return Usage(reported.prompt_tokens, reported.completion_tokens, cached)
         at = text.rfind(b'"usage"', 0, at)
     return None
 
@@ -134,6 +157,13 @@ def _error_of(event: bytes) -> dict[str, Any] | None:
     if error or data.get("object") == "error":
         return data
     return None
+
+
+def _parsed_usage(text: bytes) -> Usage | None:
+    try:
+        return _usage_of(orjson.loads(text))
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _usage_of(fields: dict[str, Any]) -> Usage:

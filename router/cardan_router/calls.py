@@ -140,7 +140,6 @@ def read_call(
     path: str,
     headers: Mapping[str, str],
     body: Body,
-    *,
     fields: dict[str, object],
     model: str,
     passed: str | None,
@@ -154,7 +153,7 @@ def read_call(
         body = without_fields(body, fields, CONTROL_FIELDS)
     prompt = EMPTY
     if reading.wants_prompt:
-        prompt = read_prompt(api, fields, reading.key, tenant=tenant, model=model)
+        prompt = read_prompt(api, fields, reading.key, tenant, model)
     max_tokens = fields.get("max_completion_tokens") or fields.get("max_tokens")
     session = fields.get("session_id") or fields.get("prompt_cache_key") or fields.get("user")
     view = RequestView(

@@ -213,7 +213,6 @@ class Gateway:
         headers: Mapping[str, str],
         body: Body,
         caller: Caller,
-        *,
         request_id: str,
         fields: dict[str, object] | None = None,
         passed: str | None = None,
@@ -235,13 +234,13 @@ class Gateway:
             path,
             headers,
             body,
-            fields=fields,
-            model=model,
-            passed=passed,
-            request_id=request_id,
-            tenant=caller.name,
-            priority=caller.priority,
-            now=now,
+            fields,
+            model,
+            passed,
+            request_id,
+            caller.name,
+            caller.priority,
+            now,
         )
 
     def flight(self, call: Call, sink: Sink) -> Flight:

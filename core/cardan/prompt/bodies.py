@@ -45,7 +45,7 @@ _MEDIA_WORDS = ("image", "audio", "video", "file", "document")
 
 
 def read_prompt(
-    api: Api, body: Body, config: KeyConfig, *, tenant: str = "", model: str | None = None
+    api: Api, body: Body, config: KeyConfig, tenant: str = "", model: str | None = None
 ) -> Prompt:
     """Read a parsed body's prompt into its chain.
 

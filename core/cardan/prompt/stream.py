@@ -83,22 +83,24 @@ class Stream:
         Returns the index of the first that is not. Most messages are such, so this is the fast way:
         the same elements as `put` would write, in a third of the time.
         """
-        append, size, limit = self._pieces.append, self.size, self._limit
+        pieces, size, limit = self._pieces, self.size, self._limit
         for index in range(start, len(messages)):
             message = messages[index]
             if type(message) is not dict or len(message) != 2:
                 break
             role, text = message.get("role"), message.get("content")
-            if type(role) is not str or type(text) is not str or role not in _HEADS:
+            if type(role) is not str or type(text) is not str:
+                break
+            head = _HEADS.get(role)
+            if head is None:
                 break
             if size >= limit:
                 self.skip(text)
                 continue
             if size + len(text) >= limit:
                 break
-            head, data = _HEADS[role], utf8(text)
-            append(head)
-            append(data)
+            data = utf8(text)
+            pieces += (head, data)
             size += len(head) + len(data)
         else:
             index = len(messages)

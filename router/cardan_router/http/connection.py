@@ -314,8 +314,9 @@ class HttpConnection(asyncio.Protocol):
                     head.headers,
                     body,
                     self._caller,
-                    request_id=answer.request_id,
-                    passed=head.passed,
+                    answer.request_id,
+                    None,
+                    head.passed,
                 )
                 answer.flight = flight = gateway.flight(call, answer)
                 flight.start()

@@ -13,14 +13,14 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cardan.decision import Reason
 from cardan.ledger import Outcome
 from cardan.lifecycle import Failure, RejectReason
-from cardan.request import Api
 
 from cardan_router.telemetry import metrics
+from cardan_router.telemetry.landed import MAX_TEXT_CHARS, Landed
 from cardan_router.telemetry.tallies import ERRORS, Bundle, Tally
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cardan.decision import Decision
     from cardan.fleet import EndpointState, Fleet
     from cardan.lifecycle import Exchange
-    from cardan.request import RequestView
+    from cardan.request import Api, RequestView
 
     from cardan_router.access_log import AccessLog
     from cardan_router.record import FlightRecord
@@ -43,8 +43,6 @@ log = logging.getLogger(__name__)
 OTHER_MODEL = "other"
 # Bundles are kept for as many combinations as a fleet of models has; beyond, they are made anew.
 MAX_BUNDLES = 4096
-# Paths and models in a log line are the client's words.
-MAX_TEXT_CHARS = 200
 # So many requests are counted at once: 0.3 ms of the event loop, which no request notices.
 BATCH = 32
 # Why a request is shed; what a gateway turns away while it stops has the outcome, but no such why.
@@ -53,78 +51,6 @@ SHED_BECAUSE: Final = (
     RejectReason.QUEUE_FULL,
     RejectReason.QUEUE_TIMEOUT,
 )
-
-
-# An enum's `.value` is a Python property; on this path a dictionary is six times as fast.
-_OUTCOME: Final = {outcome: outcome.value for outcome in Outcome}
-_REASON: Final = {reason: reason.value for reason in Reason}
-_API: Final = {api: api.value for api in Api}
-
-
-def _since(start: float, end: float | None) -> float | None:
-    """Seconds to the microsecond (cut, not rounded: that is four times as fast)."""
-    return None if end is None else int((end - start) * 1e6) / 1e6
-
-
-class Landed:
-    """What is kept of a request that is over: not its body, nor its connections.
-
-    `at` is when it ended, wall time.
-    """
-
-    __slots__ = (
-        "arrived_at",
-        "at",
-        "bytes_out",
-        "dispatched_at",
-        "ended_at",
-        "exchange",
-        "status",
-        "usage",
-    )
-
-    def __init__(self, flight: FlightRecord, at: float) -> None:
-        self.at = at
-        self.exchange = flight.exchange
-        self.arrived_at = flight.arrived_at
-        self.dispatched_at = flight.dispatched_at
-        self.ended_at = flight.ended_at
-        self.status = flight.status
-        self.usage = flight.usage
-        self.bytes_out = flight.bytes_out
-
-    def entry(self) -> dict[str, Any]:
-        """Its line in the access log."""
-        exchange, usage, arrived_at = self.exchange, self.usage, self.arrived_at
-        view = exchange.request
-        entry: dict[str, Any] = {
-            "time": int(self.at * 1e3) / 1e3,
-            "request_id": view.request_id,
-            "tenant": view.tenant,
-            "api": _API[view.api],
-            "model": view.model[:MAX_TEXT_CHARS],
-            "stream": view.stream,
-            "status": self.status,
-            "outcome": _OUTCOME[exchange.outcome or Outcome.INVALID],
-            "attempts": exchange.attempts,
-            "body_bytes": view.body_bytes,
-            "bytes_out": self.bytes_out,
-            "ttft_s": _since(arrived_at, exchange.first_byte_at),
-            "queue_s": _since(arrived_at, self.dispatched_at),
-            "duration_s": _since(arrived_at, self.ended_at),
-        }
-        decision = exchange.decision
-        if decision is not None:
-            chosen = decision.chosen
-            entry["endpoint"] = chosen.endpoint.id
-            entry["reason"] = _REASON[decision.reason]
-            entry["predicted_ttft_s"] = int(chosen.ttft_s * 1e4) / 1e4
-            entry["predicted_cached_tokens"] = int(chosen.cached_real_tokens)
-        if usage is not None:
-            entry["prompt_tokens"] = usage.prompt_tokens
-            entry["cached_tokens"] = usage.cached_tokens
-            entry["completion_tokens"] = usage.completion_tokens
-        return entry
 
 
 class RequestRecorder:
@@ -239,7 +165,16 @@ class RequestRecorder:
         ended_at = flight.ended_at
         if ended_at is not None:
             bundle.duration.observe(ended_at - flight.arrived_at)
-        landed = Landed(flight, at)
+        landed = Landed(
+            at,
+            exchange,
+            flight.arrived_at,
+            flight.dispatched_at,
+            ended_at,
+            flight.status,
+            flight.usage,
+            flight.bytes_out,
+        )
         self.receipts.append(landed)
         if self.access_log.enabled and (
             outcome is not Outcome.OK or self.sample >= 1.0 or self._rng.random() < self.sample

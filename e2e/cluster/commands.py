@@ -27,18 +27,25 @@ def output(
         CommandError: another status than 0, or no end in time.
     """
     words = [str(word) for word in argv]
-    try:
-        done = subprocess.run(
-            words,
-            input=input or "",  # never ours: a tool that asks would wait for a person
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            env={**os.environ, **(env or {})},
-            cwd=cwd,
-        )
-    except subprocess.TimeoutExpired as expired:
-        raise CommandError(words, -1, f"no end in {timeout_s:.0f} s") from expired
-    if done.returncode:
-        raise CommandError(words, done.returncode, done.stderr + done.stdout)
-    return done.stdout
+    with subprocess.Popen(
+        words,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(env or {})},
+        cwd=cwd,
+    ) as process:
+        try:
+            # Never our own input: a tool that asks would wait for a person.
+            out, errors = process.communicate(input or "", timeout_s)
+        except subprocess.TimeoutExpired as expired:
+            process.kill()
+            raise CommandError(words, -1, f"no end in {timeout_s:.0f} s") from expired
+        except BaseException:  # Ctrl-C: what undoes the command begins when it has ended
+            process.kill()
+            process.wait()
+            raise
+    if process.returncode:
+        raise CommandError(words, process.returncode, errors + out)
+    return out

@@ -24,13 +24,16 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.cluster
 NOTE = '#!/bin/sh\necho "$(basename "$0") $@" >> {folder}/said\n'
-# It creates its cluster by handing out a kubeconfig, where it was told to.
+# It creates its cluster by handing out a kubeconfig, where it was told to. Once there is a file
+# `ctrl-c`, somebody presses it when the creation has begun.
 KIND = """\
 case "$1 $2" in
   "get clusters") cat {folder}/clusters 2>/dev/null; exit 0;;
-  "create cluster") echo cardan > {folder}/clusters; cp {folder}/kubeconfig "$6";;
+  "create cluster") echo cardan > {folder}/clusters
+    if [ -e {folder}/ctrl-c ]; then kill -INT $PPID; exec sleep 60; fi
+    cp {folder}/kubeconfig "$6";;
   "export kubeconfig") cp {folder}/kubeconfig "$6";;
-  "delete cluster") rm {folder}/clusters;;
+  "delete cluster") rm -f {folder}/clusters;;
 esac
 """
 # `docker save -o FILE NAME` writes an archive of an image without layers.
@@ -87,6 +90,22 @@ def test_it_is_deleted_if_the_demo_is_stopped_even_if_it_was_to_be_kept(docker: 
     with pytest.raises(KeyboardInterrupt), where.cluster("kind", keep=True):
         raise KeyboardInterrupt
     assert said(docker)[-1].startswith("kind delete cluster --name cardan")
+
+
+def test_it_is_deleted_if_the_demo_is_stopped_while_it_is_made(docker: Path) -> None:
+    (docker / "ctrl-c").touch()
+    with pytest.raises(KeyboardInterrupt), where.cluster("kind", keep=True):
+        pass
+    assert said(docker)[-1].startswith("kind delete cluster --name cardan")
+    (docker / "ctrl-c").unlink()
+    with where.cluster("kind", keep=False) as found:
+        assert not found.stays
+
+
+def test_a_kind_that_is_missing_is_what_is_said(docker: Path) -> None:
+    (docker / "kind").unlink()
+    with pytest.raises(UnavailableError, match="a kind cluster needs kind"):  # and no `deleting`
+        where.cluster("kind", keep=False).__enter__()
 
 
 def test_it_stays_where_it_is_to_be_kept_or_was_there_before(docker: Path) -> None:

@@ -111,10 +111,11 @@ def _own(*, keep: bool) -> Iterator[Where]:
 
 @contextmanager
 def _kind(*, keep: bool) -> Iterator[Where]:
-    stays = kind.works() and kind.exists()
-    kept = stays
-    kubeconfig = kind.create()
+    works = kind.works()
+    stays = works and kind.exists()
+    kept = stays or not works  # nothing to delete, and nothing to delete it with
     try:
+        kubeconfig = kind.create()
         os.environ[given.VARIABLE] = str(kubeconfig)  # images are then what a user would build
         with given.given(kubeconfig) as found:
             removal = "make kind-down"

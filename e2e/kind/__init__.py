@@ -42,7 +42,7 @@ def exists() -> bool:
 
 
 def create() -> Path:
-    """Create the cluster if it is not there; its kubeconfig.
+    """Create the cluster if it is not there, whole or not at all; its kubeconfig.
 
     Raises:
         UnavailableError: kind or Docker is missing.
@@ -54,9 +54,13 @@ def create() -> Path:
     where = ["--name", NAME, "--kubeconfig", str(kubeconfig)]
     if exists():
         commands.output(["kind", "export", "kubeconfig", *where])
-    else:
-        how = ["--config", str(CONFIG), "--wait", "120s"]
+        return kubeconfig
+    how = ["--config", str(CONFIG), "--wait", "120s"]
+    try:
         commands.output(["kind", "create", "cluster", *where, *how], timeout_s=CREATE_TIMEOUT_S)
+    except BaseException:  # Ctrl-C too: half a cluster would later be one that was there before
+        delete()
+        raise
     return kubeconfig
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.cluster.errors import UnavailableError
+from e2e.cluster.errors import CommandError, UnavailableError
 from e2e.cluster.paths import ROOT
 from e2e.kind import create, delete, exists, works
 
@@ -15,16 +15,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.cluster
-# It keeps a list of clusters in a file, as kind does in Docker.
+# It keeps a list of clusters in a file, as kind does in Docker. `then` is what it does when it has
+# begun to create one.
 TOOL = """\
 #!/bin/sh
 echo "$@" >> {folder}/said
 case "$1 $2" in
   "get clusters") cat {folder}/clusters 2>/dev/null; exit 0;;
-  "create cluster") echo cardan > {folder}/clusters;;
-  "delete cluster") rm {folder}/clusters;;
+  "create cluster") echo cardan > {folder}/clusters; . {folder}/then;;
+  "export kubeconfig") . {folder}/then;;
+  "delete cluster") rm -f {folder}/clusters;;
 esac
 """
+CTRL_C = "kill -INT $PPID; exec sleep 60"
 
 
 @pytest.fixture
@@ -32,6 +35,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("kind", "docker"):
         (tmp_path / name).write_text(TOOL.format(folder=tmp_path))
         (tmp_path / name).chmod(0o755)
+    (tmp_path / "then").touch()
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
@@ -43,6 +47,24 @@ def test_it_is_created_once(tools: Path) -> None:
     said = (tools / "said").read_text()
     assert said.count("create cluster --name cardan --kubeconfig") == 1
     assert said.count("export kubeconfig --name cardan --kubeconfig") == 1
+
+
+@pytest.mark.parametrize(("then", "error"), [(CTRL_C, KeyboardInterrupt), ("exit 1", CommandError)])
+def test_no_half_of_it_stays_to_be_taken_for_a_whole_one(
+    tools: Path, then: str, error: type[BaseException]
+) -> None:
+    (tools / "then").write_text(then)
+    with pytest.raises(error):
+        create()
+    assert not exists()
+
+
+def test_one_that_was_there_before_outlasts_ctrl_c(tools: Path) -> None:
+    create()
+    (tools / "then").write_text(CTRL_C)
+    with pytest.raises(KeyboardInterrupt):
+        create()
+    assert exists()
 
 
 def test_it_is_deleted_with_its_kubeconfig(tools: Path) -> None:

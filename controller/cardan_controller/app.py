@@ -257,6 +257,7 @@ class Operator:
             overlay=lambda namespace, name: self.view.overlays.get(f"{namespace}/{name}"),
             ready_gateways=self._ready_gateways,
             claimed=gathering.claims(specs),
+            stale=self.view.stale(self.config.metrics.stale_after_s),
             with_namespace=self.config.gateways.endpoint_names == "namespace/pod",
         )
 

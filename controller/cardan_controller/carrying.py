@@ -123,8 +123,11 @@ class Carrier:
         )
         if one.acts:
             self.disruptions.note(one.key, limits, memory.drains)
-        writes = [*_left_behind(one), *self._planned(one, given)]
+        planned = [*_left_behind(one), *self._planned(one, given)]
+        held = [write for write in planned if one.part.stale and write.what == "restart"]
+        writes = [write for write in planned if write not in held]
         result, words, undone = await self._all_written(one.part.home, writes, known, room)
+        undone = [*undone, *held]
         known.memory = remembered(one.memory, memory, undone) if one.acts else _kept(one)
         known.home = one.part.home if result is Result.DONE else known.home
         if result is Result.DONE and one.observation.wake_requested_at is not None:
@@ -297,4 +300,5 @@ def _told(one: Decided, given: Orders, failure: str) -> telling.Tick:
         conflict=one.part.conflict,
         failure=failure,
         selector=one.part.selector,
+        stale=one.part.stale,
     )

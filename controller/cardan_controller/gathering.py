@@ -48,7 +48,7 @@ class Cluster(NamedTuple):
     """What is known of the cluster at one tick; autoscalers and budgets as `by_…` sort them.
 
     `target` finds a scale target, or says why it cannot be had. `ready_gateways` counts those of a
-    namespace.
+    namespace. `stale` is why all of it may be too old to shrink by; empty while it is not.
     """
 
     pods: PodIndex
@@ -59,6 +59,7 @@ class Cluster(NamedTuple):
     ready_gateways: Callable[[str], int]
     claimed: Mapping[TargetRef, str]
     with_namespace: bool
+    stale: str = ""
 
 
 class Part(NamedTuple):
@@ -73,6 +74,7 @@ class Part(NamedTuple):
     overlay: RoutingOverlay | None
     conflict: str
     selector: str
+    stale: str = ""
 
 
 def gather(
@@ -123,6 +125,7 @@ def gather(
         overlay=cluster.overlay(fleet.gateways, overlay_name(fleet)),
         conflict=_conflict(cluster, fleet, spec),
         selector=",".join(selectors) if len(selectors) == 1 else "",
+        stale=cluster.stale,
     )
 
 

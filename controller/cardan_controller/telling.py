@@ -49,6 +49,7 @@ _LIMITS: Final = frozenset(
         ReasonCode.DOWN_LIMITED,
         ReasonCode.BUDGET,
         ReasonCode.ROLLOUT,
+        ReasonCode.CLUSTER_STALE,
     }
 )
 _SHORTAGES: Final = frozenset({ReasonCode.CAPACITY_SHORTAGE, ReasonCode.PENDING_OVERDUE})
@@ -59,7 +60,8 @@ _NEEDED: Final = ("requests_per_s", "uncached_tokens_per_s", "output_tokens_per_
 class Tick(NamedTuple):
     """What one tick of one fleet came to.
 
-    `conflict` names who else scales its targets, `failure` what could not be written.
+    `conflict` names who else scales its targets, `failure` what could not be written, `stale` what
+    of the cluster is not heard.
     """
 
     generation: int
@@ -69,6 +71,7 @@ class Tick(NamedTuple):
     memory: Memory
     conflict: str = ""
     failure: str = ""
+    stale: str = ""
     selector: str = ""
 
 
@@ -84,7 +87,7 @@ def told(before: FleetStatus, tick: Tick, now: WallTime) -> FleetStatus:
         selector=tick.selector,
         pools=pools,
         hot_spots=_hot_spots(tick.memory),
-        metrics=tuple(_inputs(tick.observation)),
+        metrics=tuple(_inputs(tick)),
         last_decisions=_decisions(before.last_decisions, tick.decision, now),
         memory=msgspec.to_builtins(tick.memory.kept()),
     )
@@ -144,7 +147,7 @@ def _truths(tick: Tick, pools: Sequence[PoolStatus]) -> list[_Truth]:
         _able(tick),
         _active(tick),
         _first(tick, ConditionType.SCALING_LIMITED, _LIMITS, "DesiredWithinRange"),
-        _metrics(tick.observation),
+        _metrics(tick),
         _capacity(tick),
         _conflict(tick),
         _ready(pools),
@@ -178,8 +181,11 @@ def _first(tick: Tick, type_: ConditionType, codes: Iterable[ReasonCode], otherw
     return _Truth(type_, Truth.TRUE, found[0].code.value, found[0].message)
 
 
-def _metrics(observation: Observation) -> _Truth:
-    inputs = _inputs(observation)
+def _metrics(tick: Tick) -> _Truth:
+    if tick.stale:
+        reason = ReasonCode.CLUSTER_STALE.value
+        return _Truth(ConditionType.METRICS_HEALTHY, Truth.FALSE, reason, tick.stale)
+    inputs = _inputs(tick)
     worst = next((one for one in inputs if one.freshness is not Freshness.FRESH), None)
     if worst is None:
         return _Truth(ConditionType.METRICS_HEALTHY, Truth.TRUE, "Fresh")
@@ -272,10 +278,13 @@ def _hot_spots(memory: Memory) -> HotSpotStatus | None:
     return HotSpotStatus(endpoints=tuple(sorted(known.hot_endpoints)), moves=moves)
 
 
-def _inputs(observation: Observation) -> list[InputHealth]:
+def _inputs(tick: Tick) -> list[InputHealth]:
+    observation, cluster = tick.observation, []
+    if tick.stale:
+        cluster = [InputHealth(input="cluster", freshness=Freshness.STALE, message=tick.stale)]
     demand = {name: getattr(observation.demand, name) for name in _NEEDED}
     named = dict(sorted(observation.external.items()))
-    return [_health(name, datum) for name, datum in {**named, **demand}.items()]
+    return cluster + [_health(name, datum) for name, datum in {**named, **demand}.items()]
 
 
 def _health(name: str, datum: Datum) -> InputHealth:

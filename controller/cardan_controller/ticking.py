@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from cardan.scaling import budget as budgets
+from cardan.scaling.blind import growing_only
 from cardan.scaling.decide import decide
 from cardan.scaling.observation import Observation
 
@@ -210,6 +211,8 @@ class Ticker:
         )
         held = _held(fleet, spec, part, known)
         decision, memory = decide(spec.scaling(), observation, known.memory, now, held)
+        if cluster.stale and not held:
+            decision = growing_only(decision, cluster.stale)
         return Decided(key, fleet, spec, known, part, observation, decision, memory)
 
     def _remembered(self, key: Key, fleet: Fleet) -> Known:

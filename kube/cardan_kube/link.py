@@ -47,6 +47,11 @@ class Link:
         self._lost_by_watch = False
         self._said: set[str] = set()
 
+    @property
+    def away_s(self) -> float:
+        """How long it has been lost; 0 while it is there."""
+        return 0.0 if self._lost_at is None else self.meter.clock() - self._lost_at
+
     def heard(self, *, watching: bool) -> None:
         """The API said something good, in a watch or in a list."""
         now = self.meter.clock()

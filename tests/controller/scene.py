@@ -88,6 +88,7 @@ class Scene:
         self.writers: dict[str, tuple[str, ...]] = {"llama": ("kubectl",)}
         self.overlays: dict[str, RoutingOverlay] = {}
         self.costs: dict[str, int | None] = {}
+        self.stale = ""
         self.unready = 0
         self.values: dict[str, dict[tuple[str, ...], float]] = {}
         self.now = START
@@ -179,6 +180,7 @@ class Scene:
             ready_gateways=lambda _: 1,
             claimed={},
             with_namespace=False,
+            stale=self.stale,
         )
 
     def target(self, ref: TargetRef) -> tuple[Scaling, TargetFacts] | str:

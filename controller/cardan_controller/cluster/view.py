@@ -113,6 +113,11 @@ class Watched(Generic[T]):
         """Why it may be old; empty while the API answers."""
         return next((w.link.trouble for w in self._watchers if w.link.trouble), "")
 
+    def stale(self, after_s: float) -> str:
+        """What has not answered for so long, and why; empty while all has."""
+        lost = (watcher.link for watcher in self._watchers if watcher.link.away_s >= after_s)
+        return next((f"{link.what}: {link.trouble}" for link in lost if link.trouble), "")
+
     def silent_s(self) -> float:
         """How long it may be old: since the first that is in trouble was heard; 0 if none is."""
         links = [watcher.link for watcher in self._watchers if watcher.link.trouble]
@@ -178,10 +183,10 @@ class ClusterView:
         """Has everything been listed once?"""
         return all(watched.synced for watched in self._all)
 
-    @property
-    def trouble(self) -> str:
-        """Why it may be old; empty while the API answers."""
-        return next((watched.trouble for watched in self._all if watched.trouble), "")
+    def stale(self, after_s: float) -> str:
+        """Why what is known is too old to shrink by; empty while it is not."""
+        told = (watched.stale(after_s) for watched in self._all)
+        return next((words for words in told if words), "")
 
     def run(self) -> Iterator[Coroutine[None, None, None]]:
         """What has to run for it."""

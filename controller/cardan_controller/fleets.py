@@ -97,8 +97,14 @@ def _is_of_a_former_one(fleet: Fleet, known: Fleet, *, gone: bool) -> bool:
     """Is this the late word of a fleet that had the name before the one that is known?"""
     if fleet.meta.uid == known.meta.uid:
         return False
-    then, now = fleet.meta.creation_timestamp, known.meta.creation_timestamp
+    then, now = _age(fleet), _age(known)
     return then < now or (gone and then == now)
+
+
+def _age(fleet: Fleet) -> tuple[str, int]:
+    """What is smaller of an earlier fleet: creations have whole seconds, versions only grow."""
+    version = fleet.meta.resource_version
+    return fleet.meta.creation_timestamp, int(version) if version.isdecimal() else 0
 
 
 def _asks_otherwise(before: Fleet, after: Fleet) -> bool:

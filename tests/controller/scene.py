@@ -121,6 +121,7 @@ class Scene:
         manifest = {
             "metadata": {
                 "name": name,
+        version = spec.pop("version", "1")
                 "namespace": "n",
                 "uid": uid or f"uid-{name}",
                 "generation": 1,
@@ -129,6 +130,7 @@ class Scene:
             },
             "spec": {"model": "m", "pools": [pool], **spec},
             "status": status or {},
+                "resourceVersion": version,
         }
         fleet = read_fleet(msgspec.json.encode(manifest))
         self.fleets.changed(fleet)

@@ -123,10 +123,11 @@ async def test_what_is_under_way_for_a_former_fleet_ends_when_its_name_is_anothe
     assert not scene.api.written("status")
 
 
-def test_late_words_of_a_former_fleet_say_nothing_of_the_next() -> None:
+@pytest.mark.parametrize("later", [{"created": LATER}, {"version": "12"}])
+def test_late_words_of_a_former_fleet_say_nothing_of_the_next(later: Any) -> None:
     scene = Scene()
-    former = scene.fleet()
-    fleet = scene.fleet(uid="another", created=LATER)
+    former = scene.fleet(version="7")
+    fleet = scene.fleet(uid="another", **later)
     assert scene.pressed == [KEY, KEY]
     scene.fleets.changed(former)
     scene.fleets.changed(former, deleted=True)

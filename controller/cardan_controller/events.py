@@ -46,7 +46,18 @@ def events_of(before: FleetStatus, after: FleetStatus, *, acts: bool = True) -> 
         if pool.manual and hands.get(pool.name) != pool.manual:
             note = f"{pool.name}: {pool.manual} has set {pool.current} replicas"
             yield Event("ChangedByHand", note, warning=True)
-    moves = {move.at + move.key for move in before.hot_spots.moves} if before.hot_spots else set()
+    yield from _moves(before, after)
+
+
+def _moves(before: FleetStatus, after: FleetStatus) -> Iterator[Event]:
+    """New owners are told of when they are made warm, and when they are owners."""
+    known = (
+        {move.at + move.key: move for move in before.hot_spots.moves} if before.hot_spots else {}
+    )
     for move in after.hot_spots.moves if after.hot_spots else ():
-        if move.at + move.key not in moves:
+        was = known.get(move.at + move.key)
+        if was is None and move.warming:
+            note = f"{move.kind.value}: {', '.join(move.warming)} is made warm first: {move.why}"
+            yield Event("HotSpotWarming", note)
+        elif not move.warming and (was is None or was.warming):
             yield Event("HotSpotMoved", f"{move.kind.value}: {move.why}")

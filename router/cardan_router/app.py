@@ -32,6 +32,7 @@ from cardan_router.fetch import Fetcher
 from cardan_router.front import FrontDoors
 from cardan_router.gateway import Gateway
 from cardan_router.overlays import Overlays
+from cardan_router.prewarm import Prewarms
 from cardan_router.probe import Prober
 from cardan_router.readiness import Readiness
 from cardan_router.reload import Reloader
@@ -45,6 +46,7 @@ from cardan_router.telemetry import (
     Registry,
     RequestRecorder,
     metrics,
+    moving,
 )
 from cardan_router.telemetry.masses import KeyMasses
 from cardan_router.waking import Wakes
@@ -183,9 +185,15 @@ class App:
             self._operators,
             lambda: self.overlays.namespace,
             monotonic,
-            self.count(metrics.WAKES),
+            self.count(moving.WAKES),
         )
-        self.gateway.sweepers.append(self.wakes.look)
+        self.prewarms = Prewarms(
+            self.gateway,
+            *(config.prewarm, config.routing_key, self.fetcher, monotonic, self._rng),
+            count=self.count(moving.PREWARMS),
+            computed=partial(self.registry.counter(moving.PREWARM_TOKENS).add, ()),
+        )
+        self.gateway.sweepers += (self.wakes.look, self.prewarms.look)
 
     def _bind_gauges(self) -> None:
         self.present.one(metrics.LOOP_BUSY, self.busy.ratio)
@@ -194,7 +202,8 @@ class App:
         self.present.one(metrics.CONFIG_OK, lambda: float(self.reloader.ok))
         self.present.some(metrics.DISCOVERY_CONNECTED, self.kubernetes.connected)
         self.present.some(metrics.DISCOVERY_SILENCE, self.kubernetes.silence_s)
-        self.present.some(metrics.OVERLAY_GENERATION, self.overlays.generation)
+        self.registry.gauge(moving.KEY_WARMED, self.prewarms.warmed)
+        self.present.some(moving.OVERLAY_GENERATION, self.overlays.generation)
 
     def _adopt_predecessor(self) -> None:
         """A worker that replaces another counts on where that one stopped."""
@@ -233,6 +242,7 @@ class App:
         spawn("discovery-kubernetes", self.kubernetes.run)
         spawn("overlays", self.overlays.run)
         spawn("wakes", self.wakes.run)
+        spawn("prewarms", self.prewarms.run)
         spawn("config-watch", self.reloader.watch)
         if self.slot is None or self.slot.scrapes:
             spawn("scrape", self.scrapes.run)

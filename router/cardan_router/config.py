@@ -26,7 +26,13 @@ from cardan.scheduler import AdmissionConfig
 
 from cardan_router.discovery_config import DiscoveryConfig
 from cardan_router.grpc.limits import GrpcLimits
-from cardan_router.limits import HttpConfig, LimitsConfig, TimeoutsConfig, UpstreamConfig
+from cardan_router.limits import (
+    HttpConfig,
+    LimitsConfig,
+    PrewarmConfig,
+    TimeoutsConfig,
+    UpstreamConfig,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -253,6 +259,7 @@ class Config(Section, frozen=True):
     fleet: FleetConfig = FleetConfig()
     probe: ProbeConfig = ProbeConfig()
     scrape: ScrapeConfig = ScrapeConfig()
+    prewarm: PrewarmConfig = PrewarmConfig()
     api_keys: str = ""
     tls: TlsConfig = TlsConfig()
     log: LogConfig = LogConfig()

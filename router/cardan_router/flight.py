@@ -112,6 +112,8 @@ class Flight(Landing):
                 return
             action = self.exchange.arrive(now)
             self.decision_s = gateway.clock() - now
+            if gateway.on_placed is not None and self.exchange.decision is not None:
+                gateway.on_placed(self.call, self.exchange.decision)
             self._act(action, now)
         except Exception:
             self.exchange.abandon(internal(), now)  # no lease stays open; the front door tells

@@ -32,6 +32,7 @@ from cardan_router.upstream.pools import Upstreams
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from cardan.decision import Decision
     from cardan.fleet import EndpointState
     from cardan.instants import Monotonic
     from cardan.lifecycle import Exchange
@@ -161,6 +162,7 @@ class Gateway:
         self.flights: dict[Flight, None] = {}
         self.waiting: dict[Exchange, Waiting] = {}
         self.sweepers: list[Callable[[Monotonic], None]] = []
+        self.on_placed: Callable[[Call, Decision], None] | None = None
         self.draining = False
         self.started_at_unix_s = int(time.time())
         self._wake_planned = False

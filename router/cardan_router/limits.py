@@ -74,6 +74,28 @@ class UpstreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             raise ValueError("give api_key or api_key_file, not both")
 
 
+class PrewarmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Making prefixes warm at engines that are to own them, where an operator wants it
+    (`hotSpots.prewarmSeconds` of a fleet): a request for one token after the prefix.
+
+    Off by default: it costs engines work that nobody waits for, and memory keeps a prompt until it
+    is sent, for seconds. Prompts in bodies over `max_body_bytes` are passed over; at most
+    `max_kept_bytes` of them are kept, of `max_prefixes` prefixes. At most `max_concurrent` requests
+    are under way, `max_per_s` begin in a second, and each has `timeout_s`. `priority` goes into
+    their bodies, for engines that schedule by it and are told so (vLLM: more is later); others
+    would refuse it.
+    """
+
+    enabled: bool = False
+    max_prefixes: Count = 64
+    max_body_bytes: Count = 1_048_576
+    max_kept_bytes: Count = 8_388_608
+    max_concurrent: Count = 2
+    max_per_s: Positive = 2.0
+    timeout_s: Positive = 30.0
+    priority: Annotated[int, msgspec.Meta(ge=-1000, le=1000)] | None = None
+
+
 class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The HTTP front door.
 

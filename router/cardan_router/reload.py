@@ -141,6 +141,7 @@ class Reloader:
         app.fetcher.close()
         app.fetcher = fetcher_of(config)
         app.prober.reconfigure(config.probe, app.fetcher)
+        app.prewarms.reconfigure(config.prewarm, config.routing_key, app.fetcher)
         scrapes = wants_scrape(config)
         app.scraper.reconfigure(config.scrape, app.fetcher, enabled=scrapes)
         for visits, bounds in ((app.probes, config.probe), (app.scrapes, config.scrape)):

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cardan.scaling.hotspots import MoveKind
 from cardan_controller.crds.status import (
     Condition,
     ConditionType,
     DecisionStatus,
     FleetStatus,
+    HotSpotStatus,
+    MoveStatus,
     PoolStatus,
     Truth,
 )
@@ -74,3 +77,23 @@ def test_a_change_by_hand_is_told_by_name() -> None:
         Event("ChangedByHand", "main: kubectl has set 5 replicas", warning=True)
     ]
     assert events(by_hand, by_hand) == []
+
+
+def moved(*warming: str) -> FleetStatus:
+    """A status with a prefix that goes elsewhere."""
+    move = MoveStatus(
+        kind=MoveKind.REHOME, at=AT, key="0" * 16, owners=("e3",), warming=warming, why="why"
+    )
+    return FleetStatus(hot_spots=HotSpotStatus(moves=(move,)))
+
+
+def test_a_move_is_told_once() -> None:
+    assert events(FleetStatus(), moved()) == [Event("HotSpotMoved", "re-home: why")]
+    assert events(moved(), moved()) == []
+
+
+def test_a_new_owner_is_told_of_when_it_is_made_warm_and_when_it_is_an_owner() -> None:
+    told = events(FleetStatus(), moved("e3"))
+    assert told == [Event("HotSpotWarming", "re-home: e3 is made warm first: why")]
+    assert events(moved("e3"), moved("e3")) == []
+    assert events(moved("e3"), moved()) == [Event("HotSpotMoved", "re-home: why")]

@@ -185,4 +185,6 @@ class KeyMasses:
         part = self._scheduler.fleet.overlay.models.get(model)
         if part is None:
             return frozenset()
-        return frozenset(int(key, 16) for key in part.owners.keys() | part.add.keys())
+        return frozenset(
+            int(key, 16) for key in part.owners.keys() | part.add.keys() | part.warm.keys()
+        )

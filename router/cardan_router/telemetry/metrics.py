@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from cardan_router.telemetry import moving
 from cardan_router.telemetry.registry import Kind, Spec
 
 # From a cache hit on a small model (10 ms) to a prefill of 100k tokens behind a queue; finer than
@@ -281,46 +282,6 @@ FLEET_ENDPOINTS = Spec(
     ("model", "which"),
     merge="max",
 )
-KEY_SHARE = Spec(
-    "cardan_key_share_ratio",
-    Kind.GAUGE,
-    "Share of a model's prompt tokens of the last minute or so that came under a routing key, of"
-    " the keys with more than 1/n of them on n endpoints; eight at most, and none that has cooled.",
-    ("model", "key"),
-    merge="max",
-)
-KEY_HIT_TOKENS = Spec(
-    "cardan_key_hit_tokens",
-    Kind.GAUGE,
-    "Prompt tokens that a request under a hot key was believed to save, where it saved any.",
-    ("model", "key"),
-    merge="max",
-)
-KEY_BLOCKS = Spec(
-    *("cardan_key_blocks", Kind.GAUGE, "How many prefix blocks a hot key stands for."),
-    ("model", "key"),
-    merge="max",
-)
-KEY_OWNER = Spec(
-    "cardan_key_owner",
-    Kind.GAUGE,
-    "1 for each endpoint that a hot key belongs to.",
-    ("model", "key", "endpoint"),
-    merge="max",
-)
-OVERLAY_GENERATION = Spec(
-    "cardan_overlay_generation",
-    Kind.GAUGE,
-    "Generation of the operator's word on routing (RoutingOverlays), if there is one in force.",
-    merge="max",
-)
-WAKES = Spec(
-    "cardan_wakes_total",
-    Kind.COUNTER,
-    "Times that the operator was told, or could not be told, that requests wait for a model that"
-    " sleeps, by result.",
-    ("result",),
-)
 DISCOVERY = Spec(
     "cardan_discovery_loads_total",
     Kind.COUNTER,
@@ -394,6 +355,7 @@ RSS = Spec(
     "process_resident_memory_bytes", Kind.GAUGE, "Resident memory of the process.", merge="each"
 )
 
-ALL: Final[tuple[Spec, ...]] = tuple(
-    value for value in list(globals().values()) if isinstance(value, Spec)
+ALL: Final[tuple[Spec, ...]] = (
+    *(value for value in list(globals().values()) if isinstance(value, Spec)),
+    *moving.ALL,
 )

@@ -13,7 +13,7 @@ from cardan.instants import Monotonic
 
 from cardan_router.about import PYTHON, VERSION
 from cardan_router.standing import standing
-from cardan_router.telemetry import metrics
+from cardan_router.telemetry import metrics, moving
 from cardan_router.telemetry.recorder import OTHER_MODEL
 
 if TYPE_CHECKING:
@@ -115,10 +115,10 @@ class Present:
         def owners() -> Rows:
             return [((h.model, h.key, owner), 1) for h in masses.hot() for owner in h.owners]
 
-        self._registry.gauge(metrics.KEY_SHARE, rows(lambda hot: hot.share))
-        self._registry.gauge(metrics.KEY_HIT_TOKENS, rows(lambda hot: hot.hit_tokens))
-        self._registry.gauge(metrics.KEY_BLOCKS, rows(lambda hot: hot.blocks))
-        self._registry.gauge(metrics.KEY_OWNER, owners)
+        self._registry.gauge(moving.KEY_SHARE, rows(lambda hot: hot.share))
+        self._registry.gauge(moving.KEY_HIT_TOKENS, rows(lambda hot: hot.hit_tokens))
+        self._registry.gauge(moving.KEY_BLOCKS, rows(lambda hot: hot.blocks))
+        self._registry.gauge(moving.KEY_OWNER, owners)
 
     def _each(self, read: Callable[[EndpointState], float | None]) -> Callable[[], Rows]:
         """A gauge with a series for each endpoint; None is no series, never zero."""

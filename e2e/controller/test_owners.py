@@ -45,7 +45,7 @@ def test_a_fleet_whose_target_another_scales_is_refused(world: World) -> None:
         assert any(reason == "AnotherScaler" for reason, _ in world.events())
         world.kubectl("delete", "hpa", "old")
         until(lambda: world.replicas() == 3, "it to grow")
-        assert world.is_said("Conflict", "False")
+        until(lambda: world.is_said("Conflict", "False"), "it to be said")
 
 
 def test_a_scale_that_was_changed_by_hand_is_noticed_and_corrected(world: World) -> None:

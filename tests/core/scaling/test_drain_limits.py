@@ -11,9 +11,12 @@ from cardan.scaling.drain import (
     step,
 )
 from cardan.scaling.observation import Observation, PoolState
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.core.scaling.drains import SPEC, Drains, busy
 from tests.core.scaling.observed import T0, load, seen
+from tests.core.scaling.test_drain_laws import Cluster, Turn, turns
 
 HALF = "3 of 6 replicas are of its newest template"
 
@@ -69,6 +72,25 @@ class TestRollout:
         assert drains.see(0, seen(busy(T0 + 20, a=0, b=0), T0 + 20), rollout=HALF).scale == {
             "main": 0
         }
+
+
+@given(st.integers(1, 6), turns, st.lists(st.booleans(), min_size=25, max_size=25))
+@settings(max_examples=50, deadline=None)
+def test_in_a_rollout_the_scale_falls_to_nothing_or_not_at_all(
+    replicas: int, history: list[Turn], rolled: list[bool]
+) -> None:
+    cluster, drains = Cluster(replicas), Drains()
+    for turn, rolls in zip(history, rolled, strict=False):
+        for place, pod in enumerate(cluster.pods):
+            pod.in_flight = turn.work[place % 3]
+        cluster.pass_(turn.seconds)
+        before = set(drains.victims)
+        observation = cluster.observe()
+        plan = drains.see(turn.wanted, observation, rollout=HALF if rolls else "")
+        if rolls:
+            assert plan.scale["main"] >= cluster.scale or plan.scale["main"] == 0
+            assert turn.wanted == 0 or before.issuperset(drains.victims)
+        cluster.do(plan)
 
 
 class TestForgottenScale:

@@ -53,8 +53,8 @@ POLICIES: list[AnyPolicy] = [
     DynamoCost(temperature=0.5, active_request_weight=3.0),
     Mooncake(balancing_threshold=1.0, transfer_tokens_per_s=95_000.0),
     LlmDSticky(prefix_weight=3.0, queue_weight=2.0, kv_weight=2.0, peak_tokens_per_s=1.0),
-    AibrixPrefixCache(imbalance_factor=0.0, imbalance_gap=1),
-    Preble(window_s=20.0, shift_ratio=1.0, replicate_ratio=1.0),
+    AibrixPrefixCache(imbalance_factor=1.0, imbalance_gap=0),
+    Preble(window_s=20.0, shift_ratio=1.0, replicate_ratio=1.0, settled_requests=0),
 ]
 
 

@@ -13,13 +13,15 @@ Srivatsa et al., "Preble: Efficient Distributed Prompt Scheduling for LLM Servin
            used in the window
       P_i  computing what i does not hold of the prompt
 
-After assignment, once the fleet has seen 50 requests for each endpoint:
+After assignment, once there were `settled_requests` (50) for each endpoint, if the heaviest L is
+over `shift_ratio` (1.5) times the lightest:
 
-- *Load shift*: if the heaviest L is over `shift_ratio` (1.5) times the lightest, prompts that would
-  be exploited on the heaviest go to the lightest until it is not.
-- *Replication*: a prefix whose time to first token at an endpoint in the later half of the window
-  is at least `replicate_ratio` (2) times that of the earlier half goes once to the lightest, which
-  holds it from then on.
+- *Load shift*: prompts that would be exploited on the heaviest go to the lightest, until it is not.
+- *Replication*: unless a single prefix is all its load. Moving that would move the heat alone, so
+  it stays until its mean time to first token in the later half of the window is at least
+  `replicate_ratio` (2) times that of the earlier half; then it goes to the lightest, too, once.
+
+Either way both hold it from then on, and later prompts go where the cost is less.
 
 A prompt counts as cached where it is sent, at once.
 
@@ -59,10 +61,11 @@ if TYPE_CHECKING:
     from cardan.instants import Monotonic
     from cardan.request import RequestView
 
-# "After at least 50 requests" in the released code, which ran on a few GPUs: for each of them.
-SETTLED_REQUESTS = 50
 # A window in steps of a thirty-sixth, 5 s of 3 min: forgetting is that late at most.
 STEPS = 36
+# "A single node" of a tree is an exact thing; of prompts counted by their middle block it is nearly
+# all of them.
+SINGLE_SHARE = 0.9
 # A minute and a half of 1,000 new blocks a second; then the rest counts as used once.
 MAX_COUNTED = 100_000
 
@@ -73,6 +76,7 @@ class Preble(PolicyBase, tag="preble", frozen=True):
     window_s: Annotated[float, msgspec.Meta(gt=0.0, le=86_400.0)] = 180.0
     shift_ratio: Annotated[float, msgspec.Meta(ge=1.0, le=1000.0)] = 1.5
     replicate_ratio: Annotated[float, msgspec.Meta(ge=1.0, le=1000.0)] = 2.0
+    settled_requests: Annotated[int, msgspec.Meta(ge=0)] = 50
 
     def needs(self) -> Needs:
         """The prompt, to match it."""
@@ -103,18 +107,26 @@ class _Assigned:
         return sum([seconds for _, seconds in self._steps])
 
 
-class _Halves:
-    """The two halves of the window: how often a block was used, and times to first token."""
+class _Half:
+    """Half a window: how often blocks were used, and prefixes exploited at which endpoint."""
 
-    __slots__ = ("_earlier", "_half_s", "_later", "_ttfts", "_ttfts_earlier", "_until")
+    __slots__ = ("exploited", "ttfts", "uses")
+
+    def __init__(self) -> None:
+        self.uses: dict[int, int] = {}
+        self.ttfts: dict[tuple[int, EndpointId], tuple[int, float]] = {}
+        self.exploited: dict[EndpointId, int] = {}
+
+
+class _Halves:
+    """The earlier and the later half of the window."""
+
+    __slots__ = ("_earlier", "_half_s", "_later", "_until")
 
     def __init__(self, window_s: float) -> None:
         self._half_s = window_s / 2
         self._until: float | None = None
-        self._earlier: dict[int, int] = {}
-        self._later: dict[int, int] = {}
-        self._ttfts_earlier: dict[tuple[int, EndpointId], tuple[float, int]] = {}
-        self._ttfts: dict[tuple[int, EndpointId], tuple[float, int]] = {}
+        self._earlier, self._later = _Half(), _Half()
 
     def age(self, now: Monotonic) -> None:
         """Begin a new half when this one is over."""
@@ -123,38 +135,45 @@ class _Halves:
         if now < self._until:
             return
         gap = now >= self._until + self._half_s
-        self._earlier, self._later = ({} if gap else self._later), {}
-        self._ttfts_earlier, self._ttfts = ({} if gap else self._ttfts), {}
+        self._earlier, self._later = (_Half() if gap else self._later), _Half()
         self._until = now + self._half_s
 
     def use(self, chain: Sequence[int]) -> None:
         """A prompt with these blocks was assigned."""
-        counts = self._later
+        uses = self._later.uses
         for block in chain:
             kept = block & KEPT_BITS
-            if kept in counts or len(counts) < MAX_COUNTED:
-                counts[kept] = counts.get(kept, 0) + 1
+            if kept in uses or len(uses) < MAX_COUNTED:
+                uses[kept] = uses.get(kept, 0) + 1
 
     def uses(self, kept: int) -> int:
         """How often a block was used within the window."""
-        return self._later.get(kept, 0) + self._earlier.get(kept, 0)
+        return self._later.uses.get(kept, 0) + self._earlier.uses.get(kept, 0)
 
-    def outgrows(self, prefix: int, endpoint: EndpointId, ttft_s: float, ratio: float) -> bool:
-        """Note a time to first token: has its mean grown by `ratio` from half to half?
+    def exploit(self, prefix: int, endpoint: EndpointId, ttft_s: float) -> None:
+        """A prompt with this prefix would be exploited there, and take so long."""
+        later = self._later
+        later.exploited[endpoint] = later.exploited.get(endpoint, 0) + 1
+        count, total_s = later.ttfts.get((prefix, endpoint), (0, 0.0))
+        if count or len(later.ttfts) < MAX_COUNTED:
+            later.ttfts[prefix, endpoint] = count + 1, total_s + ttft_s
 
-        If so it begins anew, as the prefix is to have another home.
-        """
-        key = prefix, endpoint
-        total_s, count = self._ttfts.get(key, (0.0, 0))
-        total_s, count = total_s + ttft_s, count + 1
-        before_s, before = self._ttfts_earlier.get(key, (0.0, 0))
-        if before and total_s / count >= ratio * before_s / before:
-            self._ttfts.pop(key, None)
-            del self._ttfts_earlier[key]
-            return True
-        if count > 1 or len(self._ttfts) < MAX_COUNTED:
-            self._ttfts[key] = total_s, count
-        return False
+    def share(self, prefix: int, endpoint: EndpointId) -> float:
+        """Of what was exploited there, how much had this prefix?"""
+        halves = (self._earlier, self._later)
+        count = sum([half.ttfts.get((prefix, endpoint), (0, 0.0))[0] for half in halves])
+        return count / sum([half.exploited.get(endpoint, 0) for half in halves])
+
+    def growth(self, prefix: int, endpoint: EndpointId) -> float:
+        """By what factor its mean time to first token there grew from half to half; 0: unknown."""
+        before, before_s = self._earlier.ttfts.get((prefix, endpoint), (0, 0.0))
+        after, after_s = self._later.ttfts.get((prefix, endpoint), (0, 0.0))
+        return (after_s / after) / (before_s / before) if before_s > 0 and after else 0.0
+
+    def restart(self, prefix: int, endpoint: EndpointId) -> None:
+        """The prefix has another home from now on: the times until now count no more."""
+        self._earlier.ttfts.pop((prefix, endpoint), None)
+        self._later.ttfts.pop((prefix, endpoint), None)
 
 
 class _Option:
@@ -202,7 +221,7 @@ class _Chooser:
         options = [self._option(state, request, step) for state in eligible]
         option, reason = self._pick(request, options, rng)
         chosen = estimate(option.state, request, now)
-        if reason is Reason.AFFINITY and self._is_too_hot(request.prompt.chain, chosen):
+        if reason is Reason.AFFINITY and self._sheds(request.prompt.chain, chosen, option, options):
             option, reason = self._lightest(options, rng), Reason.BALANCE
             chosen = estimate(option.state, request, now)
         self._assign(request.prompt.chain, option, step)
@@ -227,21 +246,12 @@ class _Chooser:
     def _pick(
         self, request: RequestView, options: list[_Option], rng: Random
     ) -> tuple[_Option, Reason]:
-        """E2, and the load shift after it."""
+        """E2: exploit or explore."""
         longest = max(option.matched for option in options)
         holders = [option for option in options if option.matched == longest]
         if not holders[0].is_mostly_held:
             return least(options, lambda option: self._cost(option, request), rng), Reason.POLICY
-        home = least(holders, lambda option: self._cost(option, request), rng)
-        heaviest = max(option.assigned_s for option in options)
-        lightest = self._lightest(options, rng)
-        if (
-            self._requests >= SETTLED_REQUESTS * len(options)
-            and home.assigned_s == heaviest
-            and heaviest > self._config.shift_ratio * lightest.assigned_s
-        ):
-            return lightest, Reason.BALANCE
-        return home, Reason.AFFINITY
+        return least(holders, lambda option: self._cost(option, request), rng), Reason.AFFINITY
 
     def _cost(self, option: _Option, request: RequestView) -> float:
         return option.assigned_s + self._eviction_s(option, request) + option.missed_s
@@ -258,11 +268,25 @@ class _Chooser:
         uses = sum([self._halves.uses(block) for block in shadow.oldest(needed)])
         return uses * prompt.block_tokens / state.speed.rate_tokens_per_s()
 
-    def _is_too_hot(self, chain: Sequence[int], chosen: Candidate) -> bool:
-        """Has the prompt's main prefix grown too hot for its endpoint?"""
-        prefix = chain[(len(chain) - 1) // 2]
-        ratio = self._config.replicate_ratio
-        return self._halves.outgrows(prefix, chosen.endpoint.id, chosen.ttft_s, ratio)
+    def _sheds(
+        self, chain: Sequence[int], chosen: Candidate, home: _Option, options: list[_Option]
+    ) -> bool:
+        """Is this prompt's home so heavy that the prompt goes to the lightest instead?"""
+        prefix, endpoint = chain[(len(chain) - 1) // 2], home.state.id
+        self._halves.exploit(prefix, endpoint, chosen.ttft_s)
+        loads_s = [option.assigned_s for option in options]
+        if (
+            self._requests < self._config.settled_requests * len(options)
+            or home.assigned_s < max(loads_s)
+            or home.assigned_s <= self._config.shift_ratio * min(loads_s)
+        ):
+            return False
+        if self._halves.share(prefix, endpoint) <= SINGLE_SHARE:
+            return True
+        if self._halves.growth(prefix, endpoint) < self._config.replicate_ratio:
+            return False
+        self._halves.restart(prefix, endpoint)
+        return True
 
     @staticmethod
     def _lightest(options: list[_Option], rng: Random) -> _Option:

@@ -48,24 +48,36 @@ def test_the_owner_is_kept_within_a_deviation_of_the_mean(
 
 
 @pytest.mark.parametrize(
-    ("loads", "factor", "expected"),
+    ("loads", "expected"),
     [
-        ([9, 0, 0, 0], 2.0, Reason.BALANCE),  # 9 is over 2 x (2.25 + 1), and 9 more than the idlest
-        ([7, 0, 0, 0], 2.0, Reason.AFFINITY),  # over 5.5, but 7 more
-        ([12, 4, 4, 4], 2.0, Reason.AFFINITY),  # 8 more, but not over 14
-        ([12, 4, 4, 4], 0.0, Reason.BALANCE),  # the older rule asks for the gap alone
+        ([8, 0, 0, 0], Reason.AFFINITY),
+        ([9, 0, 0, 0], Reason.BALANCE),
+        ([30, 21, 22], Reason.BALANCE),
     ],
 )
-def test_imbalance_needs_a_factor_and_a_gap(
-    loads: list[int], factor: float, expected: Reason
-) -> None:
-    policy = AibrixPrefixCache(imbalance_factor=factor, deviations=100.0)
-    assert Scene(policy, loads).reason() is expected
+def test_a_gap_over_eight_is_imbalance(loads: list[int], expected: Reason) -> None:
+    assert Scene(AibrixPrefixCache(deviations=100.0), loads).reason() is expected
 
 
-def test_under_imbalance_a_match_on_the_idlest_still_counts() -> None:
+def test_under_imbalance_the_idlest_is_taken_with_or_without_a_match() -> None:
     stage = Scene(AibrixPrefixCache(), [0, 20, 0, 0])
-    assert stage.reason() is Reason.AFFINITY
+    chosen = [choose(stage.chooser, request_of(PROMPT), stage.pool, stage.rng) for _ in range(200)]
+    assert {decision.reason for decision in chosen} == {Reason.BALANCE}
+    assert {decision.endpoint for decision in chosen} == {*stage.pool.routable} - {stage.others[0]}
+
+
+@pytest.mark.parametrize(
+    ("loads", "expected"),
+    [
+        ([9, 0, 0, 0], Reason.BALANCE),  # 9 is over 2 x (2.25 + 1), and at least 8 more
+        ([7, 0, 0, 0], Reason.AFFINITY),  # over 5.5, but 7 more
+        ([12, 4, 4, 4], Reason.AFFINITY),  # 8 more, but not over 14
+        ([0, 20, 0, 0], Reason.AFFINITY),  # it is among the idlest, which it looks at
+    ],
+)
+def test_the_later_rule_needs_a_factor_too(loads: list[int], expected: Reason) -> None:
+    policy = AibrixPrefixCache(imbalance_factor=2.0, imbalance_gap=7, deviations=100.0)
+    assert Scene(policy, loads).reason() is expected
 
 
 def test_the_longer_match_wins_and_among_equals_the_less_busy() -> None:

@@ -98,43 +98,69 @@ def asked_of_many_times(cache_blocks: int, seed: int) -> bool:
     return stage.send(*range(200, 204)).endpoint is busy
 
 
+class Uneven(Scene):
+    """Two prefixes at `heavy`, whose load grows by a block a request, and a third at `light`."""
+
+    def __init__(self, shift_ratio: float = 1.5) -> None:
+        super().__init__(policy=Preble(shift_ratio=shift_ratio))
+        self.heavy = self.send(*range(12)).endpoint
+        self.light = self.send(*range(100, 114)).endpoint
+        assert self.send(*range(200, 212)).endpoint is self.heavy  # 12 blocks against 14
+
+    def exploit(self, first: int, number: int, after_s: float = 0.0) -> Decision:
+        """The prefix that begins with `first`, and a block that is new."""
+        return self.send(*range(first, first + 12), 1000 + number, after_s=after_s)
+
+
 def test_the_heaviest_sheds_what_it_would_be_exploited_for() -> None:
-    stage = Scene()
-    home = stage.send(*range(12)).endpoint
-    for number in range(1, 99):
-        assert stage.send(*range(12), 1000 + number).reason is Reason.AFFINITY
-    assert stage.send(*range(12), 2000).reason is Reason.BALANCE  # the hundredth, 50 for each
-    # Both hold it now and the other has less assigned: it is the lesser cost, no shift.
-    after = stage.send(*range(12), 2001)
-    assert (after.endpoint is home, after.reason) == (False, Reason.AFFINITY)
+    stage = Uneven()
+    for number in range(4, 100):
+        decision = stage.exploit(200 * (number % 2), number)
+        assert (decision.endpoint, decision.reason) == (stage.heavy, Reason.AFFINITY)
+    decision = stage.exploit(0, 100)  # 50 for each
+    assert (decision.endpoint, decision.reason) == (stage.light, Reason.BALANCE)
+    # Both hold this prefix now, and the lighter one costs less.
+    decision = stage.exploit(0, 101)
+    assert (decision.endpoint, decision.reason) == (stage.light, Reason.AFFINITY)
+    decision = stage.exploit(200, 102)
+    assert (decision.endpoint, decision.reason) == (stage.light, Reason.BALANCE)
 
 
-def test_a_balanced_fleet_shifts_nothing() -> None:
-    stage = Scene(policy=Preble(shift_ratio=1000.0))
-    home = stage.send(*range(12)).endpoint
-    stage.send(*range(500, 501))  # a block for the other
-    for number in range(200):
-        assert stage.send(*range(12), 1000 + number).endpoint is home
+def test_within_the_ratio_nothing_is_shifted() -> None:
+    stage = Uneven(shift_ratio=50.0)
+    for number in range(4, 200):
+        assert stage.exploit(200 * (number % 2), number).endpoint is stage.heavy
 
 
-def test_a_prefix_whose_first_tokens_come_twice_as_late_gets_another_home() -> None:
-    stage = Scene()
-    home = stage.send(*range(12)).endpoint
-    assert stage.send(*range(12), 1).reason is Reason.AFFINITY  # 0.71 s in the earlier half
-    load(home, 1, tokens_each=50_000.0, at=NOW + 100.0)  # 5 s more in the later one
-    moved = stage.send(*range(12), 2, after_s=100.0)
-    assert (moved.endpoint is home, moved.reason) == (False, Reason.BALANCE)
-    # Both hold it: the one with less assigned, and no replication each time.
-    assert stage.send(*range(12), 3, after_s=101.0).reason is Reason.AFFINITY
+class Single(Scene):
+    """One prefix is all that `home` is exploited for; the fleet has settled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.home = self.send(*range(12)).endpoint
+        for number in range(1, 120):
+            assert self.exploit(number).endpoint is self.home  # moving it would move the heat
+
+    def exploit(self, number: int, after_s: float = 0.0) -> Decision:
+        return self.send(*range(12), 1000 + number, after_s=after_s)
+
+
+def test_a_single_prefix_is_replicated_when_its_first_tokens_come_twice_as_late() -> None:
+    stage = Single()  # 0.73 s each, as predicted without a queue
+    load(stage.home, 1, tokens_each=5_000.0, at=NOW + 100.0)
+    assert stage.exploit(200, after_s=100.0).endpoint is stage.home  # 1.2 s
+    load(stage.home, 1, tokens_each=50_000.0, at=NOW + 100.0)
+    decision = stage.exploit(201, after_s=100.0)
+    assert (decision.endpoint is stage.home, decision.reason) == (False, Reason.BALANCE)
+    # Both hold it: where less is assigned.
+    assert stage.exploit(202, after_s=101.0).endpoint is decision.endpoint
 
 
 def test_one_half_alone_tells_nothing_of_a_rise() -> None:
-    stage = Scene()
-    home = stage.send(*range(12)).endpoint
-    stage.send(*range(12), 1)
-    load(home, 1, tokens_each=50_000.0)
-    assert stage.send(*range(12), 2, after_s=1.0).reason is Reason.AFFINITY
-    assert stage.send(*range(12), 3, after_s=300.0).reason is Reason.AFFINITY  # nothing before
+    stage = Single()
+    load(stage.home, 1, tokens_each=50_000.0)
+    assert stage.exploit(200, after_s=1.0).endpoint is stage.home
+    assert stage.exploit(201, after_s=300.0).endpoint is stage.home  # nothing before
 
 
 def test_who_has_left_is_forgotten() -> None:
@@ -156,6 +182,6 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     chooser: preble._Chooser = stage.chooser  # type: ignore[assignment]
     halves = chooser._halves
     assert len(chooser._index) <= 3 * 20
-    assert max(len(halves._earlier), len(halves._later)) <= 50
-    assert max(len(halves._ttfts), len(halves._ttfts_earlier)) <= 50
+    for half in (halves._earlier, halves._later):
+        assert 0 < max(len(half.uses), len(half.ttfts)) <= 50
     assert all(len(assigned._steps) <= 36 for assigned in chooser._assigned.values())

@@ -44,9 +44,7 @@ class Held:
             ClusterError: the keeper could not, or is gone.
         """
         try:
-            with self._mutex:
-                self._line.sendall(json.dumps({"do": do, **arguments}).encode() + b"\n")
-                answer = self._answers.readline()
+            answer = self._exchange(json.dumps({"do": do, **arguments}).encode() + b"\n")
         except OSError as error:
             raise ClusterError(f"the keeper of {self.folder.name} is gone: {error}") from error
         if not answer:
@@ -55,6 +53,15 @@ class Held:
         if "error" in told:
             raise ClusterError(f"{do} {arguments.get('name', '')}: {told['error']}")
         return told
+
+    def _exchange(self, request: bytes) -> bytes:
+        with self._mutex:
+            try:
+                self._line.sendall(request)
+                return self._answers.readline()
+            except BaseException:  # after Ctrl-C the next question would hear this one's answer
+                self.let_go()
+                raise
 
     def let_go(self) -> None:
         """Close the line; the last one to do so ends the cluster, and returns when it has."""
@@ -167,16 +174,22 @@ def _create(folder: Path) -> Held:
     lock = claim(folder)
     if lock is None:
         raise ClusterError(f"{folder} is held by somebody else")
+    ours, starter = socket.socketpair()
+    held = Held(folder, ours)
     try:
-        _spawn(folder, lock)
+        with starter:
+            _spawn(folder, lock, starter.fileno())
+        ours.settimeout(START_DEADLINE_S)
+        held.ask("status")
+        ours.settimeout(None)
+    except BaseException as error:  # Ctrl-C too
+        held.let_go()
+        if isinstance(error, ClusterError):
+            raise ClusterError(f"{error}: see {folder}/logs/keeper.log") from error
+        raise
     finally:
         os.close(lock)  # the keeper has its own copy
-    end = time.monotonic() + START_DEADLINE_S
-    while time.monotonic() < end:
-        if held := connect(folder):
-            return held
-        time.sleep(0.01)
-    raise ClusterError(f"the keeper does not answer: see {folder}/logs/keeper.log")
+    return held
 
 
 def _environment() -> dict[str, str]:
@@ -184,16 +197,17 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if "_proxy" not in name.lower()}
 
 
-def _spawn(folder: Path, lock: int) -> None:
+def _spawn(folder: Path, lock: int, starter: int) -> None:
     """In a session and with a parent of its own: nobody's Ctrl-C means it, nobody waits for it."""
+    keeper = [sys.executable, "-m", "e2e.cluster.keeper", str(folder), str(lock), str(starter)]
     with (folder / "logs" / "keeper.log").open("ab") as log:
         subprocess.run(
-            ["setsid", "--fork", sys.executable, "-m", "e2e.cluster.keeper", folder, str(lock)],
+            ["setsid", "--fork", *keeper],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=(lock,),
+            pass_fds=(lock, starter),
             env=_environment(),
             check=True,
         )

@@ -2,15 +2,19 @@
 
 Whoever uses a cluster holds a connection to its keeper, and the keeper ends the cluster when the
 last one is gone: after a test session, after Ctrl-C, after `kill -9` of pytest alike, for the
-kernel closes the connections of the dead. Several processes (the workers of pytest-xdist) share a
-cluster by each holding a connection. `kept` makes it stay without holders, until `ended`.
+kernel closes the connections of the dead. Its starter's is there before the keeper is, which
+inherits the other end: there is no moment at which a keeper waits for somebody who never comes.
+Several processes (the workers of pytest-xdist) share a cluster by each holding a connection.
+`kept` makes it stay without holders, until `ended`.
 
 The keeper's own death needs care of another kind. Every daemon is started with a parent-death
 signal; those of a full cluster live in a PID, a mount and a network namespace of which the first
 process dies with the keeper, and the kernel ends all that is in there: daemons, shims, containers,
 mounts, bridge. What may stay behind then is files and empty cgroups, which the next start removes.
 
-Requests and answers are JSON, one per line. Run as `python -m e2e.cluster.keeper FOLDER LOCK_FD`.
+Requests and answers are JSON, one per line. Run by `held` as
+
+    python -m e2e.cluster.keeper FOLDER LOCK_FD STARTER_FD
 """
 
 from __future__ import annotations
@@ -58,24 +62,31 @@ class Keeper:
         self.ready = False
         self.ended = asyncio.Event()
 
-    async def serve(self) -> None:
+    async def serve(self, starter: socket.socket) -> None:
         """Answer holders until the cluster is to end, then end it and remove its folder."""
+        connection = await asyncio.open_unix_connection(sock=starter)
         server = await asyncio.start_unix_server(self._hold, self.folder / "keeper.sock")
+        filling = asyncio.create_task(self._be_filled(*connection))
         await self.ended.wait()
         server.close()
         await self._end()
+        filling.cancel()
+
+    async def _be_filled(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the one who has to fill the cluster: nobody else will finish it."""
+        await self._hold(reader, writer)
+        if not self.ready:
+            self.ended.set()
 
     async def _hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.holders += 1
-        starter = self.holders == 1 and not self.ready
         with contextlib.suppress(ConnectionError):
             while line := await reader.readline():
                 writer.write(json.dumps(await self._answer(json.loads(line))).encode() + b"\n")
                 await writer.drain()
         writer.close()
         self.holders -= 1
-        unfinished = starter and not self.ready  # nobody else will finish it
-        if unfinished or (not self.holders and not self.kept):
+        if not self.holders and not self.kept:
             self.ended.set()
 
     async def _answer(self, request: Answer) -> Answer:
@@ -201,11 +212,12 @@ class Keeper:
 
 def main() -> None:
     """Keep the cluster of the folder given; the lock's descriptor is held by being open."""
-    folder, lock = Path(sys.argv[1]), int(sys.argv[2])
-    os.set_inheritable(lock, False)
+    folder, lock, starter = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    for handle in (lock, starter):
+        os.set_inheritable(handle, False)
     # Ctrl-C reaches whoever holds the cluster; what follows from it comes by their connections.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asyncio.run(Keeper(folder).serve())
+    asyncio.run(Keeper(folder).serve(socket.socket(fileno=starter)))
 
 
 if __name__ == "__main__":

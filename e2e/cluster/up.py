@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from e2e.cluster import find, held, starting
+from e2e.cluster.errors import ClusterError
 from e2e.cluster.layout import Layout
 from e2e.cluster.local import LocalCluster
 
@@ -76,8 +77,15 @@ def take(name: str, *, full: bool) -> LocalCluster:
 
 
 def leave(cluster: LocalCluster) -> None:
-    """Let go of a cluster; if that ends it, wait until nothing of it is left."""
-    alone = cluster.alone()
-    cluster.let_go()
+    """Let go of a cluster; if that ends it, wait until nothing of it is left.
+
+    One whose line was cut, by Ctrl-C in a question or by the keeper's own end, is let go already.
+    """
+    try:
+        alone = cluster.alone()
+    except ClusterError:
+        alone = False
+    finally:
+        cluster.let_go()
     if alone:
         held.await_end(cluster.name)

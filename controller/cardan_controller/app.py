@@ -43,6 +43,7 @@ from cardan_controller.metrics.gateways import Gateway, GatewaySource
 from cardan_controller.metrics.prometheus import PrometheusSource
 from cardan_controller.metrics.promql import Windows
 from cardan_controller.recommending import Decided, Pool, Recommendations
+from cardan_controller.recorder import Recorder
 from cardan_controller.serving import Port
 from cardan_controller.sweeping import Sweeper
 from cardan_controller.telemetry import Telemetry, WatchMeter
@@ -115,6 +116,8 @@ class Operator:
         self._scales = Scales(self._api, monotonic)
         self._pods = PodIndex(())
         self._source = self._metrics_source()
+        recorder = Recorder(config.record)
+        recorder.start()
         self._ticker = Ticker(
             config,
             self.fleets,
@@ -123,6 +126,7 @@ class Operator:
             self.telemetry,
             self.leader.leads,
             self._identity,
+            recorder,
         )
         self._driver: Driver = Driver(
             self._ticker,

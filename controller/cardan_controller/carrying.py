@@ -143,6 +143,7 @@ class Carrier:
     ) -> Result:
         """A specification that cannot be decided by is told; nothing of the fleet is touched."""
         status = telling.refused(known.status, fleet.meta.generation, fleet.problem, now)
+        self._telemetry.told(fleet.meta.namespace, fleet.meta.name, status)
         await self._tell(home_of(fleet), known, status, room, now)
         return Result.DONE
 

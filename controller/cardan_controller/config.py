@@ -14,6 +14,7 @@ from cardan.scaling.budget import Budget
 
 from cardan_controller.election import LeaseConfig
 from cardan_controller.metrics.prometheus import PrometheusConfig
+from cardan_controller.recorder import RecordConfig
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 
@@ -62,7 +63,8 @@ class OperatorConfig(_Part, frozen=True):
 
     `listen` serves health, metrics and gateways' wake-ups; `keda` KEDA's external scaler protocol
     (empty: not served). `namespaces` are those whose fleets are looked after; none means all.
-    `wake_url` is where gateways reach `listen`. Each fleet is looked at every `tick_s`.
+    `wake_url` is where gateways reach `listen`. Each fleet is looked at every `tick_s`. `record`
+    writes down what decisions are made of.
     """
 
     listen: str = "0.0.0.0:8080"
@@ -75,6 +77,7 @@ class OperatorConfig(_Part, frozen=True):
     gateways: GatewaysConfig = GatewaysConfig()
     lease: LeaseConfig = LeaseConfig()
     budgets: dict[str, Budget] = {}
+    record: RecordConfig = RecordConfig()
 
 
 def load(path: str) -> OperatorConfig:

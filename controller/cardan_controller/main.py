@@ -1,7 +1,8 @@
 """`cardan controller`: the operator, or what it would have done.
 
 cardan controller --config operator.yaml           run a replica
-cardan controller --dry-run --replay FILE          decide on recorded observations, and say why
+cardan controller --record FOLDER ...              and write down what it decides by
+cardan controller --dry-run --replay FILE          decide on what was written down, and say why
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from cardan.errors import CardanError
+from msgspec.structs import replace
 
 from cardan_controller.config import load
 from cardan_controller.replay import replay
@@ -32,7 +34,7 @@ def main(argv: list[str]) -> int:
         if args.replay is None:
             parser.error("--dry-run decides on recorded observations: name them with --replay FILE")
         return _told(lambda: replay(args.replay, args.fleet, sys.stdout))
-    return _told(lambda: _serve(load(args.config)))
+    return _told(lambda: _serve(_recorded(load(args.config), args.record)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,12 +42,22 @@ def _parser() -> argparse.ArgumentParser:
         prog="cardan controller", description="Hold fleets' SLOs at the least cost."
     )
     parser.add_argument("--config", default="", metavar="FILE", help="YAML; see docs/reference")
+    parser.add_argument(
+        "--record", default="", metavar="FOLDER", help="write observations there, for --replay"
+    )
     parser.add_argument("--dry-run", action="store_true", help="decide, and touch nothing")
     parser.add_argument("--replay", metavar="FILE", help="observations, one JSON object a line")
     parser.add_argument(
         "--fleet", default="", metavar="FILE", help="an InferenceFleet instead of the recorded one"
     )
     return parser
+
+
+def _recorded(config: OperatorConfig, folder: str) -> OperatorConfig:
+    """The configuration with what the command line says of recording."""
+    if not folder:
+        return config
+    return replace(config, record=replace(config.record, folder=folder))
 
 
 def _told(run: Callable[[], int]) -> int:

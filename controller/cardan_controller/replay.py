@@ -1,8 +1,10 @@
 """What would have been done: decisions on recorded observations, one line each, and why.
 
-The same `decide` and `orders` as in production, with the times of the recording as its clock. The
-replicas are those that were there when it was recorded: a replay says what would have been decided
-at each moment, not what would have followed (`python -m benchmarks.scaling` closes that loop).
+The same `decide` as in production, with the times of the recording as its clock. The replicas are
+those that were there when it was recorded: a replay says what would have been decided at each
+moment, not what would have followed (`python -m benchmarks.scaling` closes that loop). By the
+recorded specification it comes to what the operator decided, before a budget that several fleets
+share has taken from it.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import msgspec
 from cardan.errors import ConfigError
+from cardan.scaling.blind import growing_only
 from cardan.scaling.decide import decide
 from cardan.scaling.memory import Memory
 from cardan.scaling.recording import read_recording
@@ -20,10 +23,10 @@ from cardan_controller.crds.documents import read_spec
 from cardan_controller.telling import moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from cardan.scaling.decision import PoolDecision, ScalingDecision
-    from cardan.scaling.observation import Observation
+    from cardan.scaling.recording import Tick
     from cardan.scaling.spec import ScalingSpec
 
 
@@ -34,19 +37,27 @@ def replay(recording: str, fleet: str, out: TextIO) -> int:
     recorded one. Returns 0; raises `RecordingError` or `ConfigError` for what cannot be read.
     """
     with Path(recording).open("rb") as lines:
-        header, observations = read_recording(lines)
+        header, ticks = read_recording(lines)
         spec = _spec_of(fleet) if fleet else header.spec
         if spec is None:
             raise ConfigError(f"{recording} has no specification: name one with --fleet FILE")
-        _play(spec, observations, out)
+        _tell(decisions(spec, ticks, header.memory or Memory()), out)
     return 0
 
 
-def _play(spec: ScalingSpec, observations: Iterator[Observation], out: TextIO) -> None:
-    memory, told, ticks, changes = Memory(), "", 0, 0
-    for observation in observations:
+def decisions(
+    spec: ScalingSpec, ticks: Iterable[Tick], memory: Memory
+) -> Iterator[ScalingDecision]:
+    """What is decided at each tick; `memory` is from before the first."""
+    for tick in ticks:
+        decision, memory = decide(spec, tick, tick.remembering(memory), tick.at, tick.held)
+        yield growing_only(decision, tick.stale) if tick.stale and not tick.held else decision
+
+
+def _tell(decided: Iterable[ScalingDecision], out: TextIO) -> None:
+    told, ticks, changes = "", 0, 0
+    for decision in decided:
         ticks += 1
-        decision, memory = decide(spec, observation, memory, observation.at)
         line = _line(decision)
         if line != told:
             told, changes = line, changes + 1

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from cardan_controller.gathering import Cluster, Part
     from cardan_controller.leading import Api
     from cardan_controller.metrics.answers import Answers
+    from cardan_controller.recorder import Recorder
     from cardan_controller.telemetry import Telemetry
     from cardan_controller.wakes import Wakes
 
@@ -91,8 +92,10 @@ class Ticker:
         telemetry: Telemetry,
         leads: Callable[[], bool],
         identity: str,
+        recorder: Recorder,
     ) -> None:
         self._config = config
+        self._recorder = recorder
         self._fleets = fleets
         self._wakes = wakes
         self._telemetry = telemetry
@@ -210,6 +213,7 @@ class Ticker:
             wake_requested_at=self._wakes.requested_at(home.gateways, spec.model, now),
         )
         held = _held(fleet, spec, part, known)
+        self._recorder.took(fleet, observation, known.memory, held=held, stale=cluster.stale)
         decision, memory = decide(spec.scaling(), observation, known.memory, now, held)
         if cluster.stale and not held:
             decision = growing_only(decision, cluster.stale)

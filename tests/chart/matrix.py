@@ -254,7 +254,12 @@ VALUE_SETS: Final[dict[str, Values]] = {
             ],
             "config": {
                 "tick_s": 5,
-                "metrics": {"prometheus": {"url": "https://prometheus.monitoring.svc:9091/p"}},
+                "metrics": {
+                    "prometheus": {"url": "https://prometheus.monitoring.svc:9091/p"},
+                    "external": {"jobs": "sum by (namespace) (jobs_waiting)"},
+                },
+                "gateways": {"namespaces": ["shared"]},
+                "record": {"folder": "/recordings", "max_bytes": 1_073_741_824},
                 "lease": {"duration_s": 30, "renew_deadline_s": 20},
                 "budgets": {"h100": {"gpus": 64}},
             },

@@ -144,6 +144,9 @@ def test_what_is_configured_is_kept_beside_what_the_chart_sets() -> None:
     assert config.metrics.prometheus
     assert (config.lease.duration_s, config.lease.renew_deadline_s) == (30, 20)
     assert config.budgets["h100"].gpus == 64
+    assert config.metrics.external == {"jobs": "sum by (namespace) (jobs_waiting)"}
+    assert config.gateways.namespaces == ("shared",)
+    assert config.record.max_bytes == 1_073_741_824
 
 
 @pytest.mark.parametrize("name", ["an operator", "an operator with rights of somebody else's"])

@@ -18,6 +18,7 @@ from cardan_controller.gathering import Cluster
 from cardan_controller.metrics.answers import Answer, Answers
 from cardan_controller.metrics.asks import ASKS
 from cardan_controller.planning import MANAGER, Scaling
+from cardan_controller.recorder import Recorder
 from cardan_controller.telemetry import Telemetry
 from cardan_controller.ticking import Ticker
 from cardan_controller.wakes import Wakes
@@ -103,6 +104,8 @@ class Scene:
 
     def operator(self) -> Ticker:
         """A process that has only just begun to lead."""
+        recorder = Recorder(self.config.record)
+        recorder.start()
         return Ticker(
             self.config,
             self.fleets,
@@ -111,26 +114,27 @@ class Scene:
             self.telemetry,
             lambda: self.leads,
             "test",
+            recorder,
         )
 
     def fleet(self, name: str = "llama", uid: str = "", status: Any = None, **spec: Any) -> Fleet:
         """A fleet, as its watch tells of it."""
         pool = {**POOL, **spec.pop("pool", {})}
         annotations = spec.pop("annotations", {})
+        version = spec.pop("version", "1")
         created = spec.pop("created", "2026-11-21T10:00:00Z")
         manifest = {
             "metadata": {
                 "name": name,
-        version = spec.pop("version", "1")
                 "namespace": "n",
                 "uid": uid or f"uid-{name}",
                 "generation": 1,
                 "creationTimestamp": created,
+                "resourceVersion": version,
                 "annotations": annotations,
             },
             "spec": {"model": "m", "pools": [pool], **spec},
             "status": status or {},
-                "resourceVersion": version,
         }
         fleet = read_fleet(msgspec.json.encode(manifest))
         self.fleets.changed(fleet)

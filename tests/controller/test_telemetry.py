@@ -15,6 +15,7 @@ from cardan_controller.crds.status import Condition, FleetStatus, InputHealth, P
 from cardan_controller.telemetry import Telemetry
 from prometheus_client.exposition import generate_latest
 
+from tests.controller.scene import Scene
 from tests.dashboards import live
 from tests.dashboards.conftest import program
 
@@ -98,6 +99,21 @@ def test_what_a_fleet_has_no_more_has_no_series_and_other_fleets_keep_theirs() -
     telemetry.gone("llm", "llama")
     assert all('fleet="phi"' in name for name in series(telemetry))
     telemetry.gone("llm", "llama")
+
+
+async def test_a_specification_that_cannot_be_decided_by_is_seen_in_its_series() -> None:
+    scene = Scene()
+    scene.fleet()
+    scene.load(5, 900)
+    await scene.tick()
+    valid = 'cardan_fleet_condition{fleet="llama",fleet_namespace="n",type="SpecValid"}'
+    desired = replicas("main", "desired").replace("llm", "n")
+    assert series(scene.telemetry)[valid] == 1
+    assert desired in series(scene.telemetry)
+    scene.fleet(model=3)
+    await scene.tick()
+    assert series(scene.telemetry)[valid] == 0
+    assert desired not in series(scene.telemetry)
 
 
 def rule() -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from cardan.endpoint import EndpointId
 from cardan.instants import WallTime
+from cardan.scaling.drain import DrainMemory, Victim
+from cardan.scaling.memory import Memory, PoolMemory
 from cardan.scaling.observation import (
     Datum,
     Demand,
@@ -19,6 +21,7 @@ from cardan.scaling.recording import (
     header_line,
     observation_line,
     read_recording,
+    tick_of,
 )
 from cardan.scaling.spec import PoolSpec, ScalingSpec
 
@@ -39,11 +42,36 @@ def observation(at: float) -> Observation:
 
 
 def test_what_is_written_is_read_again() -> None:
-    ticks = [observation(100.0), observation(115.0)]
-    lines = [header_line("chat", SPEC), *map(observation_line, ticks)]
+    busy = Memory(drains=DrainMemory((Victim(pod="p", pool="engines", since=WallTime(90.0)),)))
+    ticks = [
+        tick_of(observation(100.0), Memory()),
+        tick_of(observation(115.0), busy, held="spec.paused", stale="no answer"),
+    ]
+    learned = Memory(pools={"engines": PoolMemory(current=3, recommended=4)})
+    lines = [header_line("chat", SPEC, learned), *map(observation_line, ticks)]
     header, read = read_recording(lines)
-    assert (header.fleet, header.spec) == ("chat", SPEC)
+    assert (header.fleet, header.spec, header.memory) == ("chat", SPEC, learned)
     assert list(read) == ticks
+    assert ticks[1].remembering(learned).drains == busy.drains
+    assert ticks[1].remembering(learned).pools == learned.pools
+
+
+def test_observations_alone_are_ticks_of_which_nothing_else_is_known() -> None:
+    seen = observation(100.0)
+    _, read = read_recording([header_line("chat", SPEC), observation_line(seen)])
+    assert list(read) == [tick_of(seen, Memory())]
+
+
+def test_what_a_shell_adds_to_a_specification_is_left_out() -> None:
+    class Pool(PoolSpec, frozen=True, kw_only=True):
+        target: str
+
+    class Spec(ScalingSpec, frozen=True, kw_only=True):
+        model: str
+
+    pool = Pool(name="engines", target="vllm", max_replicas=7)
+    header, _ = read_recording([header_line("chat", Spec(pools=(pool,), model="m"))])
+    assert header.spec == ScalingSpec(pools=(PoolSpec(name="engines", max_replicas=7),))
 
 
 def test_each_tick_is_a_line_and_empty_lines_do_not_matter() -> None:

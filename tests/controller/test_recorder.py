@@ -1,0 +1,149 @@
+"""What is recorded is decided upon again as it was, in files that stay below a bound."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from typing import TYPE_CHECKING
+
+import msgspec
+from cardan.scaling.memory import Memory
+from cardan.scaling.recording import read_recording
+from cardan_controller.main import main
+from cardan_controller.recorder import RecordConfig
+from cardan_controller.replay import decisions
+
+from tests.controller.scene import Scene
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+    from cardan.scaling.decision import ScalingDecision
+
+KEY = ("n", "llama")
+THROUGHPUT = [
+    {"type": "throughput", "throughput": {"tokensPerSecond": 1000}},
+    {"type": "concurrency", "concurrency": {"target": 8}},
+]
+IMPATIENT = {"stabilizationWindowSeconds": 30, "limits": [{"replicas": 2, "periodSeconds": 15}]}
+
+
+def recording(folder: Path, most: int = 50_000_000) -> Scene:
+    """A scene whose operator records."""
+    return Scene(record=RecordConfig(folder=str(folder), max_bytes=most))
+
+
+def files(folder: Path) -> list[Path]:
+    """The recordings, the oldest of a fleet first."""
+    return sorted(folder.iterdir())
+
+
+async def lives(scene: Scene, ticks: int) -> list[ScalingDecision]:
+    """A fleet's decisions while its load comes and goes."""
+    noise, decided = random.Random(7), []
+    for number in range(ticks):
+        load = 1 + 6 * (number // 8 % 2)
+        scene.load(5 * load, 900 * load, noise=noise)
+        if number % 5 == 4:
+            scene.values["sample_age_s"] = {("n",): 100.0}
+        await scene.tick()
+        decided.append(scene.ticker.decisions[KEY])
+    return decided
+
+
+def again(path: Path) -> list[ScalingDecision]:
+    """What a replay of one file decides."""
+    with path.open("rb") as lines:
+        header, ticks = read_recording(lines)
+        assert header.spec is not None
+        return list(decisions(header.spec, ticks, header.memory or Memory()))
+
+
+async def test_a_replay_comes_to_the_same_decisions(tmp_path: Path) -> None:
+    scene = recording(tmp_path)
+    scene.fleet(policies=THROUGHPUT, behavior={"scaleUp": IMPATIENT, "scaleDown": IMPATIENT})
+    decided = await lives(scene, 40)
+    assert len({one.pools[0].desired for one in decided}) > 2
+    (path,) = files(tmp_path)
+    assert path.name == "n.llama.20270115T080015.000Z.jsonl"
+    assert again(path) == decided
+
+
+async def test_files_that_begin_later_are_decided_upon_by_themselves(tmp_path: Path) -> None:
+    scene = recording(tmp_path)
+    scene.fleet(policies=THROUGHPUT)
+    decided = await lives(scene, 12)
+    scene.ticker = scene.operator()  # its successor begins a file of its own
+    scene.fleet(policies=THROUGHPUT, paused=True)
+    decided += await lives(scene, 12)
+    first, second = files(tmp_path)
+    assert again(first) == decided[:12]
+    assert again(second) == decided[12:]
+    assert all(pool.reasons[0].message == "spec.paused" for pool in decided[-1].pools)
+
+
+async def test_another_specification_begins_another_file(tmp_path: Path) -> None:
+    scene = recording(tmp_path)
+    fleet = scene.fleet(policies=THROUGHPUT)
+    await lives(scene, 2)
+    meta = msgspec.structs.replace(fleet.meta, generation=2)
+    scene.fleets.changed(fleet._replace(meta=meta))
+    await lives(scene, 2)
+    assert len(files(tmp_path)) == 2
+
+
+async def test_all_files_together_stay_below_the_bound_and_the_oldest_go(tmp_path: Path) -> None:
+    most = 400_000
+    (tmp_path / "n.gone.20200101T000000.000Z.jsonl").write_bytes(b"x" * 200_000)
+    scene = recording(tmp_path, most)
+    for name in ("llama", "phi"):
+        scene.replicas[name], scene.writers[name] = 2, ("kubectl",)
+        target = {"scaleTargetRef": {"kind": "Deployment", "name": name}}
+        scene.fleet(name, policies=THROUGHPUT, pool=target)
+    decided = await lives(scene, 40)
+    found = files(tmp_path)
+    assert sum(path.stat().st_size for path in found) <= most
+    assert {path.name.split(".")[1] for path in found} == {"llama", "phi"}
+    kept = [one for path in found if ".llama." in path.name for one in again(path)]
+    assert 5 < len(kept) < 40
+    assert kept == decided[-len(kept) :]
+
+
+async def test_a_disk_that_fails_costs_the_recording_and_no_tick(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "recordings"
+    scene = recording(folder)
+    scene.fleet(policies=THROUGHPUT)
+    await lives(scene, 2)
+    shutil.rmtree(folder)
+    assert len(await lives(scene, 3)) == 3
+    warnings = [one for one in caplog.messages if "not recorded" in one]
+    assert len(warnings) == 1
+    folder.mkdir()
+    await lives(scene, 2)
+    (path,) = files(folder)
+    assert len(again(path)) == 2
+
+
+async def test_without_a_folder_nothing_is_written(tmp_path: Path) -> None:
+    scene = Scene()
+    scene.fleet(policies=THROUGHPUT)
+    await lives(scene, 2)
+    assert files(tmp_path) == []
+
+
+async def test_the_command_says_what_was_decided_and_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = recording(tmp_path)
+    scene.fleet(policies=THROUGHPUT)
+    decided = await lives(scene, 12)
+    (path,) = files(tmp_path)
+    assert main(["--dry-run", "--replay", str(path)]) == 0
+    told = capsys.readouterr().out
+    changes = [one.pools[0] for one in decided]
+    assert f"main: {changes[0].current} -> {changes[0].desired}" in told
+    assert changes[0].reasons[0].message in told
+    assert "\n12 ticks, " in told

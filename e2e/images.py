@@ -6,8 +6,8 @@
 An archive is kept under the hash of everything that goes into it, so a second run builds nothing.
 It carries its image under two tags, the same code under another name, so that an upgrade has
 somewhere to go. Our own clusters take the images on the Python base that was built with the
-cluster; a given one (kind) takes what its user would build. A build that a process has asked for
-stays while that process lives, whoever else builds meanwhile.
+cluster; a given one (kind) takes what its user would build, under another hash. A build that a
+process has asked for stays while that process lives, whoever else builds meanwhile.
 """
 
 from __future__ import annotations
@@ -61,12 +61,19 @@ def load(cluster: Cluster, *targets: str) -> str:
     return tag()
 
 
-@functools.cache
 def tag() -> str:
     """The hash of everything that goes into an image: a letter, so that `helm --set` never takes it
     for a number, and eleven digits.
+
+    Raises:
+        UnavailableError: our own base was never built.
     """
-    found = hashlib.sha256()
+    return _tag_on("given" if given.asked_for() else bases.content())
+
+
+@functools.cache
+def _tag_on(base: str) -> str:
+    found = hashlib.sha256(base.encode())
     for name in INPUTS:
         for path in sorted(_files(ROOT / name)):
             found.update(f"{path.relative_to(ROOT)}\0".encode())

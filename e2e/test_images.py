@@ -1,16 +1,22 @@
-"""Images under test: what a process uses stays while others build; what cannot be built is said."""
+"""Images under test: what a process uses stays while others build, those on another base are other
+images, and what cannot be built is said.
+"""
 
 from __future__ import annotations
 
+import io
+import json
 import subprocess
 import sys
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 
 from e2e import images
+from e2e.cluster import given
 from e2e.cluster.errors import UNAVAILABLE, UnavailableError
-from e2e.cluster.paths import ROOT, cache_root, claim
+from e2e.cluster.paths import ROOT, cache, cache_root, claim
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,9 +71,43 @@ def test_what_this_process_has_asked_for_is_its_own(
     assert claim(mine.parent) is None
 
 
+def lay_base(digest: str) -> None:
+    """What `make cluster` leaves of our own base, as far as it is looked at."""
+    index = json.dumps({"manifests": [{"digest": digest}]}).encode()
+    cache().mkdir(parents=True, exist_ok=True)
+    with tarfile.open(cache() / "python.tar", "w") as archive:
+        member = tarfile.TarInfo("index.json")
+        member.size = len(index)
+        archive.addfile(member, io.BytesIO(index))
+
+
+def test_images_on_another_base_are_other_images(
+    builds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(given.VARIABLE, raising=False)
+    lay_base("sha256:1")
+    own = images.tag()
+    lay_base("sha256:2")  # other packages, or other versions of them
+    assert images.tag() != own
+    lay_base("sha256:1")
+    assert images.tag() == own
+
+
+def test_a_given_cluster_never_gets_the_images_on_our_own_base(
+    builds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(given.VARIABLE, "/its/config")
+    users = images.tag()  # needs no base of ours: there is none yet
+    monkeypatch.delenv(given.VARIABLE)
+    lay_base("sha256:1")
+    assert images.tag() != users
+
+
 def test_images_that_cannot_be_built_are_said_in_a_sentence(
     builds: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    lay_base("sha256:1")
+
     def refuse(*_: object) -> None:
         raise UnavailableError("needs a builder")
 

@@ -6,7 +6,9 @@ where a Dockerfile's `ARG BASE` finds it.
 
 from __future__ import annotations
 
+import json
 import shutil
+import tarfile
 import time
 from typing import TYPE_CHECKING
 
@@ -70,6 +72,18 @@ def base(folder: Path) -> str:
     if not commands.output(["buildah", "images", "--quiet", "--filter", f"reference={BASE_IMAGE}"]):
         commands.output(["buildah", "pull", "--quiet", f"oci-archive:{kept('python', folder)}"])
     return BASE_IMAGE
+
+
+def content() -> str:
+    """The Python base by what is in it, packages and their versions: its archive's digest.
+
+    Raises:
+        UnavailableError: it was never built.
+    """
+    with tarfile.open(kept("python")) as archive:
+        index = archive.extractfile("index.json")
+        assert index is not None
+        return str(json.load(index)["manifests"][0]["digest"])
 
 
 def kept(name: str, folder: Path | None = None) -> Path:

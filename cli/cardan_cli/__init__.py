@@ -30,6 +30,9 @@ SUBCOMMANDS: Final[dict[str, Subcommand]] = {
     "engine": Subcommand("cardan_sim.serve.main", "sim", "run a simulated vLLM or SGLang server"),
     "explain": Subcommand("cardan_cli.explain", "router", "ask a gateway, and why it went there"),
     "replay": Subcommand("cardan_sim.replay.main", "sim", "send a trace to an OpenAI endpoint"),
+    "simulate": Subcommand(
+        "cardan_sim.simulate.main", "sim", "play a workload on simulated engines, policies compared"
+    ),
     "controller": Subcommand("cardan_controller.main", "controller", "run the operator"),
     "crds": Subcommand(
         "cardan_controller.crds.main", "controller", "print the custom resource definitions"

@@ -25,6 +25,8 @@ _PLOT_WIDTH: Final = WIDTH - _LEFT - _RIGHT
 _PLOT_HEIGHT: Final = HEIGHT - _TOP - _BOTTOM
 _TICKS: Final = 6
 SERIES_COLOURS: Final = 6
+# Beyond the colours, lines differ by their dashes: (on, off) in user units.
+_DASHES: Final = ((0, 0), (7, 3), (2, 3), (12, 4))
 # A picosecond, in seconds: no figure here is that small, and an axis must have a length.
 _NOTHING: Final = 1e-12
 # Four decades on a logarithmic axis: what is smaller is drawn at its edge.
@@ -103,15 +105,16 @@ def line_chart(
     series: Sequence[Series],
     *,
     x_log: bool = False,
+    x_from: float = 0.0,
     y_max: float | None = None,
     mark: Mark | None = None,
     note: str = "",
 ) -> str:
-    """A chart of lines over a shared x axis. Empty series are left out of it."""
+    """A chart of lines over a shared x axis, from `x_from`. Empty series are left out of it."""
     drawn = [s for s in series if s.points]
     xs = [x for s in drawn for x, _ in s.points] + ([mark.at] if mark else [])
     ys = [y for s in drawn for _, y in s.points]
-    x_axis = _x_axis(xs, log=x_log)
+    x_axis = _x_axis(xs, x_from, log=x_log)
     top = y_max if y_max is not None else _above(ys)
     y_axis = Axis(0.0, top, _TOP + _PLOT_HEIGHT, -_PLOT_HEIGHT)
     parts = [
@@ -142,8 +145,8 @@ def bar_chart(
     return _figure(title, [label for label, _ in series], parts)
 
 
-def _x_axis(xs: Sequence[float], *, log: bool) -> Axis:
-    low = min(xs, default=0.0) if log else 0.0
+def _x_axis(xs: Sequence[float], start: float, *, log: bool) -> Axis:
+    low = min(xs, default=0.0) if log else start
     high = max(xs, default=1.0)
     if log:
         low = max(low, high / _LOG_SPAN, _NOTHING)
@@ -220,13 +223,32 @@ def _mark(mark: Mark, axis: Axis) -> list[str]:
 
 def _polyline(series: Series, index: int, x_axis: Axis, y_axis: Axis) -> str:
     points = " ".join(f"{x_axis.place(x):.1f},{y_axis.place(y):.1f}" for x, y in series.points)
-    return f'<polyline points="{points}" style="stroke:var(--s{index % SERIES_COLOURS})"/>'
+    return f'<polyline points="{points}" style="stroke:{_colour(index)}{_dashes(index)}"/>'
+
+
+def _colour(index: int) -> str:
+    return f"var(--s{index % SERIES_COLOURS})"
+
+
+def _dashes(index: int) -> str:
+    on, off = _DASHES[index // SERIES_COLOURS % len(_DASHES)]
+    return f";stroke-dasharray:{on} {off}" if on else ""
+
+
+def _swatch(index: int) -> str:
+    """A series' mark in the legend, dashed as its line is."""
+    on, off = _DASHES[index // SERIES_COLOURS % len(_DASHES)]
+    colour = _colour(index)
+    if not on:
+        return f"background:{colour}"
+    stops = f"{colour} 0 {on}px,transparent {on}px {on + off}px"
+    return f"background:repeating-linear-gradient(90deg,{stops});width:1.6rem"
 
 
 def _bar(left: float, width: float, axis: Axis, value: float, index: int, text: str) -> str:
     y = axis.place(value)
     box = f'x="{left:.1f}" y="{y:.1f}" width="{width:.1f}" height="{axis.start - y:.1f}"'
-    fill = f'style="fill:var(--s{index % SERIES_COLOURS})"'
+    fill = f'style="fill:{_colour(index)}"'
     return f"<rect {box} {fill}><title>{escape(text)}</title></rect>"
 
 
@@ -243,7 +265,7 @@ def _legend(labels: Sequence[str]) -> str:
     if len(labels) < 2:
         return ""
     entries = (
-        f'<li><i style="background:var(--s{index % SERIES_COLOURS})"></i>{escape(label)}</li>'
+        f'<li><i style="{_swatch(index)}"></i>{escape(label)}</li>'
         for index, label in enumerate(labels)
     )
     return f'<ul class="legend">{"".join(entries)}</ul>'

@@ -13,6 +13,7 @@ were: requests of one recorded time are spread over the three seconds that follo
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +37,7 @@ class MooncakeLine(msgspec.Struct, frozen=True):
     input_length: int
     output_length: int
     hash_ids: list[int]
+    session_id: int | str = ""
 
 
 _DECODER: Final = msgspec.json.Decoder(MooncakeLine)
@@ -67,7 +69,7 @@ def _spread(group: list[TraceRequest], following: list[TraceRequest]) -> Iterato
         end = min(end, following[0].arrival_s or 0.0)
     for index, request in enumerate(group):
         arrival_s = start + (end - start) * index / len(group)
-        yield TraceRequest(arrival_s, request.input_tokens, request.output_tokens, request.prompt)
+        yield replace(request, arrival_s=arrival_s)
 
 
 def _decode(line: Line, block_tokens: int) -> TraceRequest:
@@ -92,4 +94,5 @@ def _decode(line: Line, block_tokens: int) -> TraceRequest:
         input_tokens=record.input_length,
         output_tokens=record.output_length,
         prompt=BlockPrompt(blocks, block_tokens),
+        session=str(record.session_id),
     )

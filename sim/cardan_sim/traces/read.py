@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -70,7 +71,4 @@ def _in_order(path: Path, requests: list[TraceRequest]) -> list[TraceRequest]:
         raise TraceError(f"{path}: only {len(arrivals)} of {len(requests)} requests have a time")
     origin_s = min(arrivals)
     ordered = sorted(zip(arrivals, requests, strict=True), key=lambda pair: pair[0])
-    return [
-        TraceRequest(arrival_s - origin_s, r.input_tokens, r.output_tokens, r.prompt)
-        for arrival_s, r in ordered
-    ]
+    return [replace(r, arrival_s=arrival_s - origin_s) for arrival_s, r in ordered]

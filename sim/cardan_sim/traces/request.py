@@ -38,13 +38,16 @@ class TraceRequest:
     """One recorded request.
 
     `arrival_s` counts from any origin and is None where the file has no times; `output_tokens` is
-    None where the file does not say how long the answer was.
+    None where the file does not say how long the answer was. `session` and `tenant` are "" where
+    the file does not tell.
     """
 
     arrival_s: float | None
     input_tokens: int
     output_tokens: int | None
     prompt: BlockPrompt | RecordedBody
+    session: str = ""
+    tenant: str = ""
 
 
 def private_blocks(line: int, count: int) -> tuple[int, ...]:

@@ -26,20 +26,21 @@ def _clock_s(text: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where one publisher keeps the three values, and how its times are written."""
+    """Where one publisher keeps the values, and how its times are written; `tenant` if any."""
 
     publisher: str
     time: str
     input_tokens: str
     output_tokens: str
     seconds: Callable[[str], float]
+    tenant: str = ""
 
 
 DIALECTS: Final[tuple[Columns, ...]] = (
     Columns("Azure", "TIMESTAMP", "ContextTokens", "GeneratedTokens", _clock_s),
     Columns("BurstGPT", "Timestamp", "Request tokens", "Response tokens", float),
-    Columns("ServeGen", "timestamp", "input_tokens", "output_tokens", float),
-    Columns("Chatbot Arena", "req_time", "prompt_len", "output_len", float),
+    Columns("ServeGen", "timestamp", "input_tokens", "output_tokens", float, "client"),
+    Columns("Chatbot Arena", "req_time", "prompt_len", "output_len", float, "adapter_dir"),
 )
 
 
@@ -91,4 +92,5 @@ def _row(line: Line, names: list[str], columns: Columns, block_tokens: int) -> T
     if input_tokens < 0 or output_tokens < 0:
         raise line.error("a length must not be negative")
     blocks = private_blocks(line.number, blocks_of(input_tokens, block_tokens))
-    return TraceRequest(arrival_s, input_tokens, output_tokens, BlockPrompt(blocks, block_tokens))
+    prompt, tenant = BlockPrompt(blocks, block_tokens), row.get(columns.tenant, "")
+    return TraceRequest(arrival_s, input_tokens, output_tokens, prompt, tenant=tenant)

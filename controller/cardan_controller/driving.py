@@ -148,7 +148,8 @@ class Driver:
         except Exception as error:  # a page that nobody foresaw is no reason to end
             log.exception("what the source of metrics says cannot be used")
             answers = _failed(now, f"{type(error).__name__}: {error}")
-        failed = sum(bool(answer.failed) for answer in answers.by_name.values())
+        every = [*answers.by_name.values(), *answers.external.values()]
+        failed = sum(bool(answer.failed) for answer in every)
         self._telemetry.failed_asks.set(failed)
         return answers
 

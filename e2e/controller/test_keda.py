@@ -47,6 +47,17 @@ class Replica(NamedTuple):
         (value,) = answer.metricValues
         return Told(value.metricValueFloat, said[SOURCE], float(said[AGE]))
 
+    def series(self) -> float:
+        """What a metrics adapter reads of it."""
+        labels = {
+            "fleet": "llama",
+            "fleet_namespace": self.world.namespace,
+            "pool": "main",
+            "which": "desired",
+        }
+        written = ",".join(f'{name}="{value}"' for name, value in labels.items())
+        return self.operator.metric(f"cardan_fleet_replicas{{{written}}}")
+
     def tells(self, desired: float, source: str) -> bool:
         """Is that its answer?"""
         try:
@@ -78,6 +89,8 @@ def test_who_follows_answers_as_who_leads_and_goes_on_when_that_one_goes(world: 
             assert second.ask().age_s < 10
             world.page.load(requests=40, uncached=6500, output=1000)
             until(lambda: first.tells(7.0, "leader"), "it to want more")
+            assert first.series() == 7.0
+            assert second.series() == 0.0  # who follows has none: an adapter would add them up
             until(lambda: second.tells(7.0, "status"), "the second to know of it")
             first.operator.kill()
             while not second.operator.leads():

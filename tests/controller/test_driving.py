@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cardan.instants import Monotonic
 from cardan_controller.driving import Driver
-from cardan_controller.metrics.answers import Answer, Answers
+from cardan_controller.metrics.answers import Answer, Answers, ExternalAnswer
 from cardan_controller.metrics.asks import ASKS
 from cardan_controller.pulse import LEAST_HUNG_S, Pulse, hung_after_s
 from cardan_controller.wakes import WakeRequest
@@ -39,6 +39,7 @@ class Source:
         self.may = asyncio.Event()
         self.reads = 0
         self.fault: Exception | None = None
+        self.external: dict[str, ExternalAnswer] = {}
 
     async def read(self, now: WallTime) -> Answers:
         """See `MetricsSource`."""
@@ -46,7 +47,8 @@ class Source:
         await self.may.wait()
         if self.fault is not None:
             raise self.fault
-        return Answers(now, {name: Answer(self.scene.values.get(name, {})) for name in ASKS})
+        told = {name: Answer(self.scene.values.get(name, {})) for name in ASKS}
+        return Answers(now, told, self.external)
 
     async def close(self) -> None:
         """See `MetricsSource`."""
@@ -174,6 +176,15 @@ async def test_metrics_that_nobody_foresaw_are_metrics_that_failed() -> None:
         status: Any = stage.scene.api.written("status")[-1].body
         healthy = next(c for c in status["status"]["conditions"] if c["type"] == "MetricsHealthy")
         assert (healthy["reason"], "'abc'" in healthy["message"]) == ("MetricsFailed", True)
+
+
+async def test_queries_that_are_not_answered_are_counted_those_of_the_configuration_too() -> None:
+    async with staged() as stage:
+        stage.source.external = {"jobs": ExternalAnswer(failed="parse error")}
+        stage.source.may.set()
+        await until(lambda: stage.ticks)
+        registry = stage.scene.telemetry.registry
+        assert registry.get_sample_value("cardan_controller_failed_queries") == 1
 
 
 async def test_a_tick_that_waits_for_ever_is_told() -> None:

@@ -21,8 +21,7 @@ from cardan_router.wire.heads import AnswerHead
 
 _DATA_LINE = re.compile(rb"^data:[ ]?([^\r\n]*)\r?\n", re.MULTILINE)
 _WHOLE_DATA_LINE = re.compile(rb"^data:[ ]?([^\r\n]*)", re.MULTILINE)
-# A usage object has one level of details in it.
-_USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 # What vLLM 0.32 says in a 500, or in a stream's first event, when its core is gone (seen when its
 # core process was killed). The request may be the cause, so it counts as a reset.
 _DYING = b"EngineCore encountered an issue"
@@ -84,11 +83,13 @@ def usage_in(text: bytes) -> Usage | None:
     at = text.rfind(b'"usage"')
     while at >= 0:
         match = _USAGE.match(text, at)
-        if match is not None:
+        end = 0 if match is None else _object_end(text, match.end())
+        if match is not None and end:
+            usage = text[match.end() - 1 : end]
             try:
-                reported = _reported(match[1])
+                reported = _reported(usage)
             except msgspec.DecodeError:  # wrong somewhere, or not chat's: field by field
-                return _parsed_usage(match[1])
+                return _parsed_usage(usage)
             details, cached = reported.prompt_tokens_details, reported.cache_read_input_tokens
             if details is not None and details.cached_tokens is not None:
                 cached = details.cached_tokens
@@ -157,6 +158,20 @@ def _error_of(event: bytes) -> dict[str, Any] | None:
     if error or data.get("object") == "error":
         return data
     return None
+
+
+def _object_end(text: bytes, at: int) -> int:
+    """Where an object ends that holds numbers and such objects, and begins just before `at`.
+
+    0 if it does not end.
+    """
+    opened, end = 1, at
+    while opened > 0:
+        start, end = end, text.find(b"}", end) + 1
+        if not end:
+            return 0
+        opened += text.count(b"{", start, end) - 1
+    return end
 
 
 def _parsed_usage(text: bytes) -> Usage | None:

@@ -101,7 +101,7 @@ class RequestIds:
         """The client's id if it is fit for logs and headers, else a new one."""
         if "x-request-id" in headers and _REQUEST_ID.fullmatch(headers["x-request-id"]):
             return headers["x-request-id"]
-        return f"{self._prefix}{next(self._count):x}"
+        return f"{self._prefix}{next(self._count)}"
 
 
 class Reading:

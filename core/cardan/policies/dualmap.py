@@ -137,13 +137,7 @@ class _Chooser:
             states = pool.moved.candidates(key, hashed, config.d, allowed)
             if states is not hashed:
                 decided = MovedDecision
-        matched = [state.shadow.match(chain) for state in states]
-        candidates = tuple(
-            [
-                estimate(state, request, now, held)
-                for state, held in zip(states, matched, strict=True)
-            ]
-        )
+        matched, candidates = _look(states, request, now)
         budget_s = config.theta * request.slo_ttft_s - (now - request.arrived_at)
         if pool.draining and version is not None:
             warmer = _draining(request, pool, max(matched), budget_s, now)
@@ -244,6 +238,19 @@ class _Chooser:
             return None
         self._spills -= 1.0
         return best
+
+
+def _look(
+    states: list[EndpointState], request: RequestView, now: Monotonic
+) -> tuple[list[int], tuple[Candidate, ...]]:
+    """How many blocks of the prompt each holds, and what is predicted for each."""
+    chain = request.prompt.chain
+    matched, candidates = [], []
+    for state in states:
+        held = state.shadow.match(chain)
+        matched.append(held)
+        candidates.append(estimate(state, request, now, held))
+    return matched, tuple(candidates)
 
 
 def _own(matched: list[int], depth: int) -> list[int]:

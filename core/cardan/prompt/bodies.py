@@ -74,11 +74,12 @@ def text_size(api: Api, body: Body, config: KeyConfig, limit_bytes: int) -> int:
 
 
 def _hashed(stream: Stream, names: tuple[str, ...], config: KeyConfig) -> Prompt:
-    tokens = (stream.size + stream.unread) / config.bytes_per_token + stream.media * MEDIA_TOKENS
+    size, block_bytes = stream.size, config.block_bytes
+    tokens = (size + stream.unread) / config.bytes_per_token + stream.media * MEDIA_TOKENS
     ids = stream.token_ids
     if ids is None:
         chain = text_chain(stream.bytes(), root_hash(b"text", names), config)
-        full = min(stream.size // config.block_bytes, config.max_blocks)
+        full = 0 if size < block_bytes else min(size // block_bytes, config.max_blocks)
     else:
         chain = ids_chain(ids, root_hash(b"ids", names), config)
         full = len(ids) // config.block_tokens

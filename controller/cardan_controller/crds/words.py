@@ -45,7 +45,8 @@ _SPEC: Final[dict[type[msgspec.Struct], dict[str, str]]] = {
         "gateways": "Whose counters are the fleet's demand.",
     },
     fleet.Gateways: {
-        "namespace": "Where the gateways are; empty: in the fleet's own namespace.",
+        "namespace": "Where the gateways are; empty: in the fleet's own namespace. Another one has"
+        " to be open to fleets by the operator's configuration (`gateways.namespaces`).",
         "selector": "Which pods they are; without one, those that the chart installs.",
     },
     fleet.BudgetRef: {"name": "Its name in the operator's configuration."},

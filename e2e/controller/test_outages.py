@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from e2e.controller.test_rights import Account
 from e2e.controller.world import until
 
 if TYPE_CHECKING:
@@ -54,3 +55,27 @@ def test_who_cannot_renew_its_lease_ends(own_world: World) -> None:
         finally:
             world.api.start("api-server")
         assert "the lease is lost" in operator.output()
+
+
+def test_a_kind_that_may_be_read_no_more_keeps_a_fleet_from_shrinking(own_world: World) -> None:
+    """A watch that is open goes on without the right to it: the restart ends it."""
+    world, account, pods = own_world, Account(own_world), (("pods", "list"), ("pods", "watch"))
+    account.lacks()
+    world.deployment(2)
+    world.fleet(replicas=2)
+    with account.operator(lease=world.lease(**PATIENT)) as operator:
+        until(lambda: world.is_said("Ready", "True"), "a fleet that is well")
+        account.lacks(*pods)
+        restart(world)
+        until(lambda: world.is_said("MetricsHealthy", "False", "ClusterStale"), "it to be said", 90)
+        assert "pods is forbidden" in world.condition("MetricsHealthy")["message"]
+        world.fleet(replicas=1, drain={"deadlineSeconds": 0})
+        until(lambda: world.status().get("observedGeneration") == 2, "a change to be seen")
+        operator.ticks(6)
+        assert world.replicas() == 2
+        world.fleet(replicas=3, drain={"deadlineSeconds": 0})
+        until(lambda: world.replicas() == 3, "it to grow")
+        account.gets(*pods)
+        until(lambda: world.is_said("MetricsHealthy", "True"), "it to be well again")
+        world.fleet(replicas=1, drain={"deadlineSeconds": 0})
+        until(lambda: world.replicas() == 1, "it to shrink")

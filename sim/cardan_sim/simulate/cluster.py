@@ -20,7 +20,7 @@ from cardan_sim.simulate.engines.base import Began, Finished
 from cardan_sim.simulate.gateway import MODEL, Gateway
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from cardan_sim.simulate.engines.base import EngineModel, Notice
     from cardan_sim.simulate.gateway import Flight
@@ -75,6 +75,7 @@ class Cluster:
         self.recorder = recorder
         self.gateways: list[Gateway] = []
         self.underway = 0
+        self.on_change: Callable[[Seat], object] = _nobody
         self._by_name = {seat.name: seat for seat in self.seats}
         self._request_s = request_s
         self._answer_s = answer_s
@@ -170,6 +171,7 @@ class Cluster:
         seat.flights[flight.key] = flight
         seat.model.submit(flight.key, flight.job, self.kernel.now)
         self._arm(seat)
+        self.on_change(seat)
 
     def _arm(self, seat: Seat) -> None:
         """Plan to ask an engine when it has news, unless that is planned already."""
@@ -185,6 +187,8 @@ class Cluster:
         seat.armed_at = None
         notices = model.advance(self.kernel.now)
         self._arm(seat)
+        if notices:
+            self.on_change(seat)
         for notice in notices:
             if self._answer_s:
                 self.kernel.after(self._answer_s, self._hear, seat, notice)
@@ -214,6 +218,8 @@ class Cluster:
             return
         for gateway in self.gateways:
             gateway.tick()
+        for seat in self.seats:
+            self.on_change(seat)
         self._note_balance()
         self.kernel.after(TICK_S, self._tick)
 
@@ -230,3 +236,7 @@ class Cluster:
 def join(gateway: Gateway, count: int) -> None:
     """Let a gateway's fleet be the cluster's engines, all there from the start."""
     gateway.scheduler.fleet.update([endpoint_of(index) for index in range(count)], Monotonic(0.0))
+
+
+def _nobody(seat: Seat) -> None:
+    del seat

@@ -4,7 +4,7 @@ Routing is as good as what is known, so this is a part of a scenario like the fl
 always knows what it has itself sent and what came back (`cardan.ledger`, the usage in answers).
 Beyond that:
 
-    exact       all gateways share one mind, and see every engine's cache as it is
+    exact       all gateways share one mind, and see every engine's cache and metrics as they are
     own         nothing: what it has sent, and what it believes of the caches
     metrics     own, and every engine's metrics every `every_s`, `delay_s` late, some of them lost
     kv-events   metrics, and every engine's cache as it is (each block that is stored or evicted is
@@ -43,7 +43,7 @@ class Exact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="exact"
 
     @property
     def scrapes(self) -> Scrapes | None:
-        """None: nothing is sent by others that this mind does not know."""
+        """None: metrics are seen whenever something changes."""
         return None
 
     shares_mind = True
@@ -95,8 +95,8 @@ class SeenCache(Shadow):
 
     __slots__ = ("_engine", "_naming")
 
-    def __init__(self, engine: EngineModel, naming: Naming) -> None:
-        super().__init__(1)
+    def __init__(self, engine: EngineModel, naming: Naming, capacity_blocks: int) -> None:
+        super().__init__(capacity_blocks)
         self._engine = engine
         self._naming = naming
 

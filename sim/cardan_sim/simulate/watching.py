@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cardan.metrics import EngineMetrics
 
     from cardan_sim.simulate.cluster import Cluster, Seat
+    from cardan_sim.simulate.kernel import Kernel
     from cardan_sim.simulate.knowledge import Scrapes
 
 # `cardan_router` asks again after 0.8 to 1.2 of the interval.
@@ -79,6 +80,12 @@ def probe(cluster: Cluster) -> None:
                 fleet.touch()
         gateway.wake()
     cluster.kernel.after(PROBE_S, probe, cluster)
+
+
+def observe_now(fleet: Fleet, kernel: Kernel, seat: Seat) -> None:
+    """Let a fleet know an engine's metrics as they are."""
+    if seat.alive:
+        _observe(fleet, seat.endpoint_id, seat.model.metrics(kernel.now))
 
 
 def _observe(fleet: Fleet, endpoint_id: EndpointId, metrics: EngineMetrics) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -21,7 +22,7 @@ from cardan_sim.simulate.kernel import Kernel
 from cardan_sim.simulate.knowledge import AnyKnowledge, SeenCache
 from cardan_sim.simulate.laws import check
 from cardan_sim.simulate.recorder import Recorder
-from cardan_sim.simulate.watching import Scraper
+from cardan_sim.simulate.watching import Scraper, observe_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -96,11 +97,12 @@ class World:
         """Where gateways see the engines' caches: those of the engines that are there now."""
         if not self.setup.knowledge.sees_caches:
             return
+        capacity_blocks = self.setup.engine.kv_tokens // KEY_BLOCK_TOKENS
         for scheduler in self.schedulers:
             for seat in self.cluster.seats:
                 state = scheduler.fleet.endpoints.get(seat.endpoint_id)
                 if state is not None:
-                    state.shadow = SeenCache(seat.model, self.naming)
+                    state.shadow = SeenCache(seat.model, self.naming, capacity_blocks)
 
     def _add_gateways(self, policy: AnyPolicy) -> None:
         setup = self.setup
@@ -112,6 +114,8 @@ class World:
             self.cluster.gateways.append(gateway)
             join(gateway, setup.engines)
         self.see_caches()
+        if setup.knowledge.shares_mind and shared is not None:
+            self.cluster.on_change = partial(observe_now, shared.fleet, self.kernel)
 
     def _scheduler(self, policy: AnyPolicy) -> Scheduler:
         setup = self.setup

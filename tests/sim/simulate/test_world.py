@@ -12,8 +12,9 @@ from cardan.policies import dualmap as dualmap_module
 from cardan.scheduler import AdmissionConfig
 from cardan_sim.simulate.knowledge import Exact, KvEvents, Metrics, Own
 from cardan_sim.simulate.laws import ConservationError
+from cardan_sim.simulate.world import World
 
-from tests.sim.simulate.worlds import conversations, play, rows
+from tests.sim.simulate.worlds import SMALL, conversations, play, rows, setup
 
 if TYPE_CHECKING:
     from cardan_sim.simulate.recorder import Recorder
@@ -100,3 +101,13 @@ def test_no_policy_is_told_how_long_an_answer_will_be() -> None:
     jobs = conversations(150, 8.0)
     longer = [replace(job, output_tokens=100 * job.output_tokens) for job in jobs]
     assert rows(play(jobs)) == rows(play(longer)), "this engine does not decode"
+
+
+def test_where_caches_are_seen_they_are_as_large_as_the_engines_are() -> None:
+    world = World(setup(knowledge=Exact()), DualMap(), 1)
+    world.play(conversations(100, 8.0))
+    for scheduler in world.schedulers:
+        for state in scheduler.fleet.endpoints.values():
+            assert state.shadow.capacity_blocks == SMALL.cache_tokens // 512
+            assert state.metrics is not None
+            assert state.metrics.prompt_tokens

@@ -35,9 +35,27 @@ def unanswered_tokens(state: EndpointState, now: Monotonic) -> float:
     A prompt counts in full until its first token, as in Dynamo's router and llm-d's. One that is
     not streamed shows no first token; it drains at the endpoint's rate. O(prompts that wait there).
     """
+    waiting = [lease.decision.chosen.uncached_tokens for lease in state.load.waiting]
+    return sum(waiting) + _silent_tokens(state, now)
+
+
+def unanswered_prompt_tokens(state: EndpointState, now: Monotonic) -> float:
+    """Whole prompts instead, cached or not: what a router counts that knows no cache."""
+    chosen = [lease.decision.chosen for lease in state.load.waiting]
+    waiting = [candidate.hit_tokens + candidate.uncached_tokens for candidate in chosen]
+    return sum(waiting) + _silent_tokens(state, now)
+
+
+def running_tokens(state: EndpointState) -> float:
+    """Prompt tokens of our requests there that are past their first token."""
+    waiting = sum([lease.request.prompt.tokens for lease in state.load.waiting])
+    return max(0.0, state.load.context_tokens - waiting)
+
+
+def _silent_tokens(state: EndpointState, now: Monotonic) -> float:
+    """What is left to compute of prompts that are not streamed."""
     load = state.load
-    tokens = sum([lease.decision.chosen.uncached_tokens for lease in load.waiting])
-    if load.silent_tokens > 0:
-        drained = state.speed.rate_tokens_per_s() * (now - load.silent_at)
-        tokens += max(0.0, load.silent_tokens - drained)
-    return tokens
+    if load.silent_tokens <= 0:
+        return 0.0
+    drained = state.speed.rate_tokens_per_s() * (now - load.silent_at)
+    return max(0.0, load.silent_tokens - drained)

@@ -19,9 +19,10 @@ prefix is (`cardan.depth`). Among the candidates:
      against collapse for gateways that know no cache, not a default.
 
 The paper's ablations choose within the same pair by one half of the rule, for comparison alone:
-`affinity` the most reuse (ties by fewest prompt tokens in flight), `least-loaded` the fewest
-uncached tokens that wait, `min-ttft` the least predicted time. `paper` with requests sent at once
-is its "SLO rule only"; its full scheduler also holds waiting requests and moves them.
+`affinity` the most reuse, hot blocks included; `least-loaded` the fewest prompt tokens that wait;
+`min-ttft` the least predicted time. The first two break ties by the fewest prompt tokens of running
+requests. `paper` with requests sent at once is its "SLO rule only"; its full scheduler also holds
+waiting requests and moves them.
 
 "Fits" is tested with the prediction that four of five requests keep (`Speed.cautious_s`).
 
@@ -42,7 +43,7 @@ from cardan.decision import Candidate, Decision, MovedDecision, Reason
 from cardan.depth import DepthConfig, DepthController
 from cardan.estimate import estimate
 from cardan.policies.base import Chooser, Needs, PolicyBase
-from cardan.scoring import least, unanswered_tokens
+from cardan.scoring import least, running_tokens, unanswered_prompt_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,7 +147,7 @@ class _Chooser:
         if len(candidates) == 1:
             only = Reason.ONLY if len(eligible) == 1 else Reason.WARM
             return decided(candidates[0], candidates, only, key, depth)
-        chosen, reason = self._select(candidates, _own(matched, depth), budget_s, now, rng)
+        chosen, reason = self._select(candidates, matched, depth, budget_s, now, rng)
         if reason is Reason.HOPELESS and self._config.mode is Mode.SPILL:
             outside = self._spill(request, candidates, chosen, eligible, budget_s, now, rng)
             if outside is not None:
@@ -162,14 +163,16 @@ class _Chooser:
     def _select(
         self,
         candidates: tuple[Candidate, ...],
-        own: list[int],
+        matched: list[int],
+        depth: int,
         budget_s: float,
         now: Monotonic,
         rng: Random,
     ) -> tuple[Candidate, Reason]:
-        """The rule among the candidates; `own` are the blocks each one holds from the key on."""
+        """The rule among the candidates, of which each holds so many blocks of the prompt."""
         if self._is_plain:
-            return self._select_plainly(candidates, own, budget_s, now, rng)
+            return self._select_plainly(candidates, matched, budget_s, now, rng)
+        own = _own(matched, depth)
         most = max(own)
         if min(own) == most:
             return _least(candidates, rng), Reason.TIE
@@ -190,23 +193,28 @@ class _Chooser:
     def _select_plainly(
         self,
         candidates: tuple[Candidate, ...],
-        own: list[int],
+        matched: list[int],
         budget_s: float,
         now: Monotonic,
         rng: Random,
     ) -> tuple[Candidate, Reason]:
-        """One thing alone decides: order, reuse, load or time."""
+        """One thing alone decides: order, reuse, load or time. Ties as the paper's code has it."""
         mode = self._config.mode
         if mode is Mode.ORDERED:
             return _first_that_fits(candidates, budget_s)
         if mode is Mode.MIN_TTFT:
             return _least(candidates, rng), Reason.LEAST_TTFT
         if mode is Mode.LEAST_LOADED:
-            idlest = least(candidates, lambda one: unanswered_tokens(one.endpoint, now), rng)
-            return idlest, Reason.POLICY
-        most = max(own)
-        warm = [one for one, held in zip(candidates, own, strict=True) if held == most]
-        return least(warm, lambda one: one.endpoint.load.context_tokens, rng), Reason.AFFINITY
+            pending = [unanswered_prompt_tokens(one.endpoint, now) for one in candidates]
+            tied = [
+                one for one, its in zip(candidates, pending, strict=True) if its == min(pending)
+            ]
+            reason = Reason.POLICY
+        else:
+            most = max(matched)
+            tied = [one for one, held in zip(candidates, matched, strict=True) if held == most]
+            reason = Reason.AFFINITY
+        return least(tied, lambda one: running_tokens(one.endpoint), rng), reason
 
     def _spill(
         self,

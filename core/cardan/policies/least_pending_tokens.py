@@ -1,15 +1,15 @@
-"""Least pending tokens: the endpoint with the fewest uncached prompt tokens yet to be answered.
+"""Least pending tokens: the endpoint with the fewest prompt tokens yet to be answered.
 
-Least request with prompts weighed by what they cost, so that one of 100,000 tokens is not taken for
-one of 100. The load-only baseline of DualMap's evaluation ("Least Loaded", arXiv 2602.06502) and
+Least request with prompts weighed by their length, so that one of 100,000 tokens is not taken for
+one of 100. The load-only baseline of DualMap's evaluation (arXiv 2602.06502, "Least Loaded") and
 CacheRoute's (arXiv 2608.19677): it spreads evenly and knows no prefix, so every endpoint computes
 everything once.
 
-    pending_i = sum of u_r over our requests r at i without a first token
+    pending_i = sum of the tokens of our prompts at i without a first token, cached or not
     choose argmin pending_i, ties at random
 
-What differs. DualMap's release counts whole prompts; here u_r is what is predicted to be computed.
-The two are the same where nothing is cached, which under this policy is nearly so.
+What differs. A prompt whose answer is not streamed shows no first token: it drains at the learned
+rate of its endpoint.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from cardan.decision import Decision, Reason
 from cardan.estimate import estimate
 from cardan.policies.base import Chooser, Needs, PolicyBase
-from cardan.scoring import least, unanswered_tokens
+from cardan.scoring import least, unanswered_prompt_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +53,6 @@ class _Chooser:
         now: Monotonic,
         rng: Random,
     ) -> Decision:
-        idlest = least(eligible, lambda state: unanswered_tokens(state, now), rng)
+        idlest = least(eligible, lambda state: unanswered_prompt_tokens(state, now), rng)
         chosen = estimate(idlest, request, now)
         return Decision(chosen, (chosen,), Reason.POLICY)

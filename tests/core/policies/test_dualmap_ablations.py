@@ -10,7 +10,7 @@ import pytest
 from cardan.decision import Reason
 from cardan.policies import DualMap, Mode
 
-from tests.core.policies.build import load
+from tests.core.policies.build import NOW, load, prompt_of
 from tests.core.policies.test_dualmap import PROMPT, Scene
 
 ABLATIONS = [Mode.AFFINITY, Mode.LEAST_LOADED, Mode.MIN_TTFT]
@@ -28,17 +28,33 @@ def test_affinity_stays_warm_at_any_price() -> None:
     assert (decision.endpoint, decision.reason) == (stage.second, Reason.AFFINITY)
 
 
-def test_affinity_between_equals_goes_by_prompt_tokens_in_flight() -> None:
+def test_affinity_between_equals_goes_by_what_runs_and_not_by_what_waits() -> None:
     stage = scene(Mode.AFFINITY)
+    (running,) = load(stage.first, 1)
+    running.first_token(NOW)
     stage.first.load.context_tokens = 10.0
     load(stage.second, 100, tokens_each=10_000.0)
     assert stage.decide().endpoint is stage.second
 
 
+def test_affinity_counts_what_everybody_shares() -> None:
+    """So does the paper's code: who missed the first burst of a hot prompt stays cold."""
+    stage = Scene(DualMap(mode=Mode.AFFINITY))
+    for number in range(60):
+        stage.decide(prompt_of(1, 2, 1000 + number))
+    fresh = prompt_of(1, 2, 5000)
+    first, second = [candidate.endpoint for candidate in stage.decide(fresh).candidates]
+    first.shadow.insert((1, 2))
+    load(first, 100, tokens_each=10_000.0)
+    assert {stage.decide(fresh).endpoint for _ in range(5)} == {first}
+    assert second.shadow.match(fresh.chain) == 0
+
+
 def test_least_loaded_takes_no_notice_of_reuse() -> None:
     stage = scene(Mode.LEAST_LOADED)
     stage.second.shadow.insert(PROMPT.chain)
-    load(stage.second, 1, tokens_each=2.0)
+    (lease,) = load(stage.second, 1, tokens_each=0.0)
+    lease.decision.chosen.hit_tokens = 2.0  # all of it cached, and it counts
     load(stage.first, 9, tokens_each=0.1)
     decision = stage.decide()
     assert (decision.endpoint, decision.reason) == (stage.first, Reason.POLICY)

@@ -64,13 +64,13 @@ class Fleets:
             self._on_change(key)
 
     def confirm(self, there: Mapping[Key, str]) -> None:
-        """Who is there by our own watch, with its uid: others are looked after no more.
+        """Who is there by our own watch, with its uid if it tells: others are looked after no more.
 
         Not those that are new here: the two watches need not be equally fast. One that is there
         after all is looked after again.
         """
         for key, fleet in self:
-            if there.get(key) != fleet.meta.uid and key not in self._new:
+            if there.get(key) not in (fleet.meta.uid, "") and key not in self._new:
                 self._ghosts[key] = self._fleets.pop(key)
                 self._gone.add(key)
         self._new.clear()

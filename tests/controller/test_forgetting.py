@@ -151,6 +151,8 @@ def test_a_fleet_whose_end_nobody_told_is_looked_after_no_more() -> None:
     scene.fleets.confirm({})  # it is new: the other watch may not have it yet
     assert scene.fleets.get(KEY) is fleet
     scene.fleets.confirm(there)
+    scene.fleets.confirm({KEY: ""})  # that watch cannot read it
+    assert scene.fleets.get(KEY) is fleet
     scene.fleets.confirm({KEY: "another"})
     assert scene.fleets.get(KEY) is None
     assert scene.fleets.departed() == [KEY]

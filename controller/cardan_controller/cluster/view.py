@@ -130,6 +130,11 @@ class Watched(Generic[T]):
                 if value is not None:
                     yield key, value
 
+    def names(self) -> Iterator[str]:
+        """All that there are, also those that could not be read."""
+        for watcher in self._watchers:
+            yield from watcher.reflector.objects
+
     def get(self, key: str) -> T | None:
         """One of them."""
         for watcher in self._watchers:
@@ -194,11 +199,12 @@ class ClusterView:
             yield from watched.run()
 
     def uids(self) -> dict[tuple[str, str], str]:
-        """The fleets that are there, by namespace and name."""
+        """The fleets that are there, by namespace and name; empty for one that cannot be read."""
         found: dict[tuple[str, str], str] = {}
-        for key, listed in self.fleets.items():
+        for key in self.fleets.names():
             namespace, _, name = key.partition("/")
-            found[namespace, name] = listed.uid
+            listed = self.fleets.get(key)
+            found[namespace, name] = listed.uid if listed is not None else ""
         return found
 
     def workload(self, ref: TargetRef) -> TargetFacts | None:

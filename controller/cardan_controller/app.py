@@ -28,18 +28,18 @@ from cardan_controller import gathering
 from cardan_controller.carrying import home_of
 from cardan_controller.cluster.pods import PodIndex
 from cardan_controller.cluster.scales import Scales
-from cardan_controller.cluster.selectors import parse
 from cardan_controller.cluster.view import AGENT, ClusterView
 from cardan_controller.consent import admitted
 from cardan_controller.driving import Driver
 from cardan_controller.election import Election
+from cardan_controller.finding import GatewayPods, in_url
 from cardan_controller.fleets import Fleets
 from cardan_controller.following import FollowedStatuses
 from cardan_controller.gathering import Cluster, target_of
 from cardan_controller.handlers import FleetWatch
 from cardan_controller.keda import served
 from cardan_controller.leading import Leader
-from cardan_controller.metrics.gateways import Gateway, GatewaySource
+from cardan_controller.metrics.gateways import GatewaySource
 from cardan_controller.metrics.prometheus import PrometheusSource
 from cardan_controller.metrics.promql import Windows
 from cardan_controller.recommending import Decided, Pool, Recommendations
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from cardan_controller.election import LeaseConfig
     from cardan_controller.fleets import Key
     from cardan_controller.metrics.answers import MetricsSource
+    from cardan_controller.metrics.gateways import Gateway
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ class Operator:
             wall,
             stale_after_s=max(STALE_S, STALE_TICKS * config.tick_s),
         )
-        self._selector = parse(config.gateways.selector)
+        self._gateway_pods = GatewayPods(config.gateways)
         self._scales = Scales(self._api, monotonic)
         self._pods = PodIndex(())
         self._source = self._metrics_source()
@@ -259,7 +260,7 @@ class Operator:
             autoscalers=gathering.by_target([one for _, one in self.view.autoscalers.items()]),
             budgets=gathering.by_namespace([one for _, one in self.view.budgets.items()]),
             overlay=lambda namespace, name: self.view.overlays.get(f"{namespace}/{name}"),
-            ready_gateways=self._ready_gateways,
+            ready_gateways=lambda *named: self._gateway_pods.ready(self._pods, *named),
             claimed=gathering.claims(specs),
             stale=self.view.stale(self.config.metrics.stale_after_s),
             with_namespace=self.config.gateways.endpoint_names == "namespace/pod",
@@ -269,18 +270,9 @@ class Operator:
         """A fleet is being deleted: what it leaves is taken back."""
         await self._ticker.forget(fleet, lambda: self._look_at(_targets([fleet]), whole=False))
 
-    def _ready_gateways(self, namespace: str) -> int:
-        pods = self._pods.find(namespace, self._selector)
-        return sum(pod.ready_at is not None and not pod.leaving for pod in pods)
-
     def _gateways(self) -> list[Gateway]:
-        """The pages to read where there is no Prometheus."""
-        port = self.config.gateways.metrics_port
-        return [
-            Gateway(f"http://{_host(pod.address)}:{port}/metrics", pod.namespace)
-            for _, pod in self.view.pods.items()
-            if pod.ready_at is not None and pod.address and self._selector.matches(pod.labels)
-        ]
+        pods = (pod for _, pod in self.view.pods.items())
+        return self._gateway_pods.pages(pods, (fleet for _, fleet in self.fleets))
 
     # Servers
 
@@ -348,14 +340,10 @@ def _lease(config: OperatorConfig) -> LeaseConfig:
 
 def _address(config: OperatorConfig) -> str:
     """Where other replicas send gateways: this pod, and the port of `listen`."""
-    host = os.environ.get("POD_IP") or config.listen.rpartition(":")[0]
-    return f"http://{_host(host.strip('[]'))}:{config.listen.rpartition(':')[2]}"
-
-
-def _host(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
+    own = os.environ.get("POD_IP") or config.listen.rpartition(":")[0]
+    return f"http://{in_url(own.strip('[]'))}:{config.listen.rpartition(':')[2]}"
 
 
 def _listening(runner: web.AppRunner) -> str:
     host, port, *_ = runner.addresses[0]
-    return f"http://{_host(host)}:{port}"
+    return f"http://{in_url(host)}:{port}"

@@ -148,9 +148,9 @@ class Driver:
         except Exception as error:  # a page that nobody foresaw is no reason to end
             log.exception("what the source of metrics says cannot be used")
             answers = _failed(now, f"{type(error).__name__}: {error}")
-        every = [*answers.by_name.values(), *answers.external.values()]
-        failed = sum(bool(answer.failed) for answer in every)
-        self._telemetry.failed_asks.set(failed)
+        failed = [answer.failed for answer in answers.by_name.values() if answer.failed]
+        failed += [answer.failed for answer in answers.external.values() if answer.failed]
+        self._telemetry.failed_asks.set(len(failed))
         return answers
 
     async def _tick(self, only: Collection[Key] | None, answers: Answers, pulse: Pulse) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cardan_controller.cluster.targets import TargetFacts
     from cardan_controller.crds.documents import Fleet
     from cardan_controller.crds.fleet import FleetPool, FleetSpec
+    from cardan_controller.crds.fleet import Selector as NamedSelector
 
 # These take the replicas with the highest ordinals when they shrink.
 BY_ORDINAL: Final = frozenset({"StatefulSet", "LeaderWorkerSet"})
@@ -48,7 +49,8 @@ class Cluster(NamedTuple):
     """What is known of the cluster at one tick; autoscalers and budgets as `by_…` sort them.
 
     `target` finds a scale target, or says why it cannot be had. `ready_gateways` counts those of a
-    namespace. `stale` is why all of it may be too old to shrink by; empty while it is not.
+    namespace, or such of it as a fleet names. `stale` is why all of it may be too old to shrink by;
+    empty while it is not.
     """
 
     pods: PodIndex
@@ -56,7 +58,7 @@ class Cluster(NamedTuple):
     autoscalers: Mapping[TargetName, Sequence[Autoscaler]]
     budgets: Mapping[str, Sequence[DisruptionBudget]]
     overlay: Callable[[str, str], RoutingOverlay | None]
-    ready_gateways: Callable[[str], int]
+    ready_gateways: Callable[[str, NamedSelector | None], int]
     claimed: Mapping[TargetRef, str]
     with_namespace: bool
     stale: str = ""
@@ -113,7 +115,10 @@ def gather(
         every += pods
         selectors.append(selector.text())
     subject = Subject(
-        fleet.gateways, spec.model, tuple(members), cluster.ready_gateways(fleet.gateways)
+        fleet.gateways,
+        spec.model,
+        tuple(members),
+        cluster.ready_gateways(fleet.gateways, spec.gateways.selector),
     )
     return Part(
         home=fleet,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 from typing import TYPE_CHECKING
 
@@ -32,13 +33,26 @@ class Elsewhere:
         path = f"{GROUP}/namespaces/{self.namespace}/routingoverlays/{name}"
         return self.world.rest.get(path)
 
-    def fleet(self, gateways: str) -> None:
+    def fleet(self, gateways: str, **more: object) -> None:
         """One that sleeps, which gateways there or at home are to be told."""
         self.world.fleet(
             scaleToZero={"idleSeconds": 600},
             pool={"minReplicas": 0},
-            gateways={"namespace": gateways},
+            gateways={"namespace": gateways, **more},
         )
+
+    def gateway(self, labels: Document) -> None:
+        """A gateway there instead of the world's, at the same address."""
+        self.world.rest.delete(self.world.path("pods", "gateway"))
+        containers = [{"name": "router", "image": "none"}]
+        meta = {"name": "gateway", "namespace": self.namespace, "labels": labels}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta}
+        spec = {"spec": {"containers": containers}}
+        self.world.api.kubectl("create", "-f", "-", input=json.dumps({**pod, **spec}))
+        path = f"/api/v1/namespaces/{self.namespace}/pods/gateway/status"
+        ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        status = {"phase": "Running", "podIP": "127.0.0.1", "conditions": [ready]}
+        self.world.rest.patch(path, {"status": status})
 
     @contextlib.contextmanager
     def operator(self, *opened: str) -> Iterator[Operator]:
@@ -71,6 +85,16 @@ def test_gateways_are_told_only_where_their_owner_has_opened_them(elsewhere: Els
     with elsewhere.operator(elsewhere.namespace):
         until(lambda: elsewhere.overlay(), "gateways there to be told")
         until(lambda: world.is_said("SpecValid", "True"), "it to be said")
+
+
+def test_gateways_that_a_fleet_names_by_their_labels_are_heard(elsewhere: Elsewhere) -> None:
+    world = elsewhere.world
+    elsewhere.gateway({"app": "our-gateway"})
+    elsewhere.fleet(elsewhere.namespace)
+    with elsewhere.operator("*"):
+        until(lambda: world.is_said("MetricsHealthy", "False", "MetricsMissing"), "it to be said")
+        elsewhere.fleet(elsewhere.namespace, selector={"matchLabels": {"app": "our-gateway"}})
+        until(lambda: world.is_said("MetricsHealthy", "True", "Fresh"), "it to be heard")
 
 
 def test_what_was_told_elsewhere_is_taken_back_after_a_restart(elsewhere: Elsewhere) -> None:

@@ -183,7 +183,7 @@ class Scene:
             autoscalers={},
             budgets={},
             overlay=lambda namespace, name: self.overlays.get(f"{namespace}/{name}"),
-            ready_gateways=lambda _: 1,
+            ready_gateways=lambda *_: 1,
             claimed={},
             with_namespace=False,
             stale=self.stale,

@@ -117,18 +117,7 @@ class Operator:
         self._scales = Scales(self._api, monotonic)
         self._pods = PodIndex(())
         self._source = self._metrics_source()
-        recorder = Recorder(config.record)
-        recorder.start()
-        self._ticker = Ticker(
-            config,
-            self.fleets,
-            self.wakes,
-            self._api,
-            self.telemetry,
-            self.leader.leads,
-            self._identity,
-            recorder,
-        )
+        self._ticker = self._made_ticker()
         self._driver: Driver = Driver(
             self._ticker,
             self.fleets,
@@ -158,6 +147,20 @@ class Operator:
         election = Election(self._identity, lease, rng)
         return Leader(
             election, self._lease_api, lease, _address(self.config), monotonic=monotonic, wall=wall
+        )
+
+    def _made_ticker(self) -> Ticker:
+        recorder = Recorder(self.config.record)
+        recorder.start()
+        return Ticker(
+            self.config,
+            self.fleets,
+            self.wakes,
+            self._api,
+            self.telemetry,
+            self.leader.leads,
+            self._identity,
+            recorder,
         )
 
     def _metrics_source(self) -> MetricsSource:

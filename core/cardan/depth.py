@@ -140,9 +140,11 @@ class DepthController:
         """Start a new generation when this one has seen half a window, or is old."""
         if self._born_at is None:
             self._born_at = now
-        half = max(self._config.min_window, self._config.window_per_endpoint * n) / 2
-        if self._arrivals < half and now - self._born_at < self._config.max_age_s:
-            return
+        config = self._config
+        if now - self._born_at < config.max_age_s:
+            seen = 2 * self._arrivals
+            if seen < config.min_window or seen < config.window_per_endpoint * n:
+                return
         self._old, self._counts = self._counts, {}
         self._old_arrivals, self._arrivals = self._arrivals, 0
         self._born_at = now

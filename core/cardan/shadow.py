@@ -84,7 +84,8 @@ class Shadow:
         before = len(blocks)
         for block in reversed(kept):
             key = block & KEPT_BITS
-            blocks.pop(key, None)
+            if key in blocks:
+                del blocks[key]  # to the end: the order is that of the last use
             blocks[key] = None
         self._deleted += before + len(kept) - len(blocks)
         if len(blocks) > self.capacity_blocks:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cardan_router.gateway import Gateway
     from cardan_router.readiness import Readiness
     from cardan_router.telemetry import Present, Registry, RequestRecorder, Snapshot
-    from cardan_router.telemetry.landed import Landed
+    from cardan_router.telemetry.entries import Entry
     from cardan_router.workers import Board
 
 
@@ -72,7 +72,7 @@ class Admin:
     def receipts(self) -> list[dict[str, Any]]:
         """This process's latest requests, newest first."""
         self._recorder.settle()
-        return [receipt_row(landed) for landed in reversed(self._recorder.receipts)]
+        return [receipt_row(entry) for entry in reversed(self._recorder.receipts)]
 
     def snapshot(self) -> Snapshot:
         """This process's numbers."""
@@ -140,10 +140,10 @@ class Admin:
         return found
 
 
-def receipt_row(landed: Landed) -> dict[str, Any]:
+def receipt_row(entry: Entry) -> dict[str, Any]:
     """A request as the page lists it: its line of the access log, without who asked."""
-    entry = msgspec.to_builtins(landed.entry())
-    return {"at": entry.pop("time"), **{k: v for k, v in entry.items() if k != "tenant"}}
+    fields = msgspec.to_builtins(entry)
+    return {"at": fields.pop("time"), **{k: v for k, v in fields.items() if k != "tenant"}}
 
 
 def _alive(_request: Request) -> Response:

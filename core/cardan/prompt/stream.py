@@ -100,7 +100,8 @@ class Stream:
             if size + len(text) >= limit:
                 break
             data = utf8(text)
-            pieces += (head, data)
+            pieces.append(head)
+            pieces.append(data)
             size += len(head) + len(data)
         else:
             index = len(messages)

@@ -20,7 +20,7 @@ from cardan.ledger import Outcome
 from cardan.lifecycle import Failure, RejectReason
 
 from cardan_router.telemetry import metrics
-from cardan_router.telemetry.landed import MAX_TEXT_CHARS, Landed
+from cardan_router.telemetry.entries import MAX_TEXT_CHARS, Entry, entry_of
 from cardan_router.telemetry.tallies import ERRORS, Bundle, Tally
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class RequestRecorder:
         masses: KeyMasses,
     ) -> None:
         self.sample = sample
-        self.receipts: deque[Landed] = deque(maxlen=receipts)
+        self.receipts: deque[Entry] = deque(maxlen=receipts)
         self.access_log = access_log
         self._fleet = fleet
         self._masses = masses
@@ -165,21 +165,12 @@ class RequestRecorder:
         ended_at = flight.ended_at
         if ended_at is not None:
             bundle.duration.observe(ended_at - flight.arrived_at)
-        landed = Landed(
-            at,
-            exchange,
-            flight.arrived_at,
-            flight.dispatched_at,
-            ended_at,
-            flight.status,
-            flight.usage,
-            flight.bytes_out,
-        )
-        self.receipts.append(landed)
+        entry = entry_of(flight, at)
+        self.receipts.append(entry)
         if self.access_log.enabled and (
             outcome is not Outcome.OK or self.sample >= 1.0 or self._rng.random() < self.sample
         ):
-            self.access_log.write(landed.entry())
+            self.access_log.write(entry)
 
     def _went_wrong(self, exchange: Exchange) -> None:
         """The failures after which it was tried elsewhere, and why it was shed."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from cardan.candidates.base import MASK64, splitmix64
 from cardan.endpoint import Endpoint, EndpointId
 from cardan.instants import Monotonic
 from cardan.lifecycle import Failure
@@ -68,6 +69,7 @@ class Cluster:
         *,
         request_s: float = 0.0,
         answer_s: float = 0.0,
+        front_blocks: int = 0,
         seed: int = 0,
     ) -> None:
         self.kernel = kernel
@@ -79,6 +81,7 @@ class Cluster:
         self._by_name = {seat.name: seat for seat in self.seats}
         self._request_s = request_s
         self._answer_s = answer_s
+        self._front_blocks = front_blocks
         self._rng = Random(seed)
         self._keys = 0
         self._arrivals: Iterator[Job] = iter(())
@@ -154,10 +157,17 @@ class Cluster:
 
     def _arrive(self, job: Job) -> None:
         number = self.recorder.arrived(self.kernel.now, job.tokens, job.tenant)
-        gateways = self.gateways
-        one = len(gateways) == 1
-        gateway = gateways[0] if one else gateways[self._rng.randrange(len(gateways))]
-        gateway.arrive(job, number)
+        self._gateway_for(job).arrive(job, number)
+
+    def _gateway_for(self, job: Job) -> Gateway:
+        """Who gets a request: anybody, or whom its beginning belongs to."""
+        count = len(self.gateways)
+        if count == 1:
+            return self.gateways[0]
+        if self._front_blocks and job.blocks:
+            last = job.blocks[min(self._front_blocks, len(job.blocks)) - 1]  # names all before it
+            return self.gateways[splitmix64(last & MASK64) % count]
+        return self.gateways[self._rng.randrange(count)]
 
     def _deliver(self, flight: Flight, key: int, seat: Seat) -> None:
         if flight.key != key:

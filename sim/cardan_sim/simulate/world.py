@@ -40,12 +40,15 @@ API_S: Final = 0.0156
 class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything about a run but the jobs, the policy and the seed.
 
-    `request_s` and `answer_s` are the way to an engine and back, its API server included.
+    `request_s` and `answer_s` are the way to an engine and back, its API server included. Clients
+    go to any gateway, or, with `front_blocks`, a load balancer in front of them sends prompts that
+    begin with the same so many blocks to the same one.
     """
 
     engines: Count = 8
     engine: AnyEngine
     gateways: Count = 1
+    front_blocks: Annotated[int, msgspec.Meta(ge=0)] = 0
     knowledge: AnyKnowledge = known.DEFAULT
     slo_ttft_s: Annotated[float, msgspec.Meta(gt=0)] = 5.0
     request_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
@@ -71,6 +74,7 @@ class World:
             self.recorder,
             request_s=setup.request_s,
             answer_s=setup.answer_s,
+            front_blocks=setup.front_blocks,
             seed=self.rng.getrandbits(64),
         )
         self.scraper = Scraper(self.cluster, setup.knowledge.scrapes, self.rng.getrandbits(64))

@@ -111,3 +111,10 @@ def test_where_caches_are_seen_they_are_as_large_as_the_engines_are() -> None:
             assert state.shadow.capacity_blocks == SMALL.cache_tokens // 512
             assert state.metrics is not None
             assert state.metrics.prompt_tokens
+
+
+def test_a_front_that_keeps_beginnings_together_helps_gateways_that_know_only_their_own() -> None:
+    jobs = conversations(400, 8.0)
+    anybody = play(jobs, knowledge=Own(), gateways=4)
+    by_prefix = play(jobs, knowledge=Own(), gateways=4, front_blocks=3)
+    assert hit_ratio(by_prefix) > hit_ratio(anybody)

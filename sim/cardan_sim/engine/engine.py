@@ -47,6 +47,7 @@ class Step:
     ends_at: float = 0.0
 
     def give(self, sequence: Sequence, tokens: int, *, counts: bool) -> None:
+        """A share for a request; `counts` against the budget or not."""
         self.work.append((sequence, tokens))
         self.has_prefill |= not sequence.decoding
         if counts:

@@ -82,6 +82,7 @@ _SPEC: Final[dict[type[msgspec.Struct], dict[str, str]]] = {
         "ttft_s": "The first token comes within this time …",
         "itl_s": "The promised mean time between tokens; without one, nothing is promised of it.",
         "attainment": "… for this share of the requests.",
+        "window_s": "The time that the share is of: what is saved in it may be spent in it.",
     },
     spec.Behavior: {"up": "How it may grow.", "down": "How it may shrink."},
     spec.Direction: {

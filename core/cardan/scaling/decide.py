@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from cardan.endpoint import Role
-from cardan.scaling import arrivals, forecast, needs, planning, ratio, service, veto, zero
+from cardan.scaling import (
+    arrivals,
+    error_budget,
+    forecast,
+    needs,
+    planning,
+    ratio,
+    service,
+    veto,
+    zero,
+)
 from cardan.scaling.decision import ReasonCode, ScalingDecision, ScalingReason
 from cardan.scaling.forecast import REACTION_S, How
 from cardan.scaling.ratio import Halves
@@ -90,6 +100,7 @@ def _learned(spec: ScalingSpec, observation: Observation, memory: Memory, now: W
         arrivals=standing,
         learned=learned,
         forecast=seen,
+        error_budget=error_budget.accounted(memory.error_budget, demand, spec.slo, now),
         zero=zero.watched(memory.zero, spec, observation, now),
     )
     if spec.ratio is not None:
@@ -122,6 +133,7 @@ def _view(tick: Tick, plans: Plans, role: Role) -> RoleView:
         observation=tick.observation,
         learned=tick.memory.learned,
         foreseen=tick.foreseen,
+        credit=tick.memory.error_budget.balance,
         current=sum(plan.speed * plan.current for plan in planning.of_role(plans, role)),
     )
 

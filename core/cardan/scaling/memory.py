@@ -11,6 +11,7 @@ import msgspec
 from cardan.instants import WallTime
 from cardan.scaling.arrivals import ArrivalMemory
 from cardan.scaling.drain import DrainMemory
+from cardan.scaling.error_budget import ErrorBudget
 from cardan.scaling.failing import FailingMemory
 from cardan.scaling.forecast import ForecastMemory
 from cardan.scaling.hotspots import HotSpotMemory
@@ -84,6 +85,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     arrivals: ArrivalMemory = ArrivalMemory()
     learned: Learned = Learned()
     forecast: ForecastMemory = ForecastMemory()
+    error_budget: ErrorBudget = ErrorBudget()
     policies: dict[str, PolicyMemory] = msgspec.field(default_factory=dict)
     pools: dict[str, PoolMemory] = msgspec.field(default_factory=dict)
     ratio: RatioMemory = RatioMemory()
@@ -100,6 +102,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             arrivals=ArrivalMemory(),
             learned=self.learned.kept(),
             forecast=self.forecast.kept(),
+            error_budget=self.error_budget.kept(),
             policies={key: memory for key, memory in policies.items() if memory != PolicyMemory()},
             zero=self.zero.kept(),
             hot_spots=self.hot_spots.kept(),

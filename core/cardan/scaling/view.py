@@ -25,7 +25,8 @@ class RoleView(msgspec.Struct, frozen=True, kw_only=True):
 
     `current` is how many replicas of it are asked for now, in units of the role's reference (a pool
     of speed 1). `memory` is this policy's own for this role. `hit_loss` is the share of
-    prefix-cache hits that a change of membership would cost, for what-if questions.
+    prefix-cache hits that a change of membership would cost, for what-if questions. `credit` is the
+    balance of the error budget, -1 to 1.
     """
 
     spec: ScalingSpec
@@ -36,6 +37,7 @@ class RoleView(msgspec.Struct, frozen=True, kw_only=True):
     current: float = 0.0
     memory: PolicyMemory = PolicyMemory()
     hit_loss: float = 0.0
+    credit: float = 0.0
 
     @property
     def pools(self) -> tuple[PoolSpec, ...]:

@@ -112,7 +112,7 @@ def test_a_section_defaults_to_what_stands_above_it() -> None:
         word: behavior[word]["properties"]["stabilizationWindowSeconds"]["default"]
         for word in ("scaleUp", "scaleDown")
     }
-    assert waits == {"scaleUp": 0, "scaleDown": 300}
+    assert waits == {"scaleUp": 0, "scaleDown": 60}
 
 
 def test_a_status_has_no_defaults() -> None:

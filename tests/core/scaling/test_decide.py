@@ -272,7 +272,7 @@ def test_a_new_leader_decides_as_the_old_one_would_have() -> None:
     patient = spec(behavior=Behavior())
     fleet = Fleet(patient, {"main": 8})
     fleet.run(80, 600)
-    fleet.run(30, 120)
+    fleet.run(30, 45)
     resumed = msgspec.json.decode(msgspec.json.encode(fleet.memory.kept()), type=Memory)
     observation = fleet.observe(30)
     old = only(decide(patient, observation, fleet.memory, observation.at)[0])

@@ -12,6 +12,7 @@ from cardan.scaling.decision import ReasonCode
 from cardan.scaling.learned_mean import LearnedMean
 from cardan.scaling.observation import KeyMass
 from cardan.scaling.policies import Slo
+from cardan.scaling.policies.slo import ROUNDING
 from cardan.scaling.queueing import attained, least_replicas
 from cardan.scaling.service import BASE_S, ItlLine
 from cardan.scaling.windows import PolicyMemory
@@ -141,11 +142,12 @@ class Guarded:
     def __init__(self, ready: int = 9) -> None:
         self.now, self.memory, self.ready = T0, PolicyMemory(), ready
 
-    def see(self, minutes: float, ttft_p95_s: float | None) -> float:
+    def see(self, minutes: float, ttft_p95_s: float | None, attained: float | None = None) -> float:
         """The trim after so many minutes of such latency."""
         for _ in range(int(minutes * 4)):
             self.now = WallTime(self.now + 15)
-            seen = view(demand(ttft_p95_s=ttft_p95_s), ready=self.ready, memory=self.memory)
+            asked = demand(ttft_p95_s=ttft_p95_s, attainment=attained)
+            seen = view(asked, ready=self.ready, memory=self.memory)
             self.memory = POLICY.remember(Role.BOTH, seen, self.now)
         return self.memory.trim
 
@@ -218,3 +220,47 @@ def test_the_trim_is_a_factor_and_says_so() -> None:
     assert told.reason.code is ReasonCode.GUARD
     off = Slo(guard=False)
     assert off.recommend(Role.BOTH, view(memory=PolicyMemory(trim=1.2)), T0).replicas == plain
+
+
+# The error budget
+
+
+def test_what_is_late_within_three_times_the_allowed_is_the_budgets_to_answer() -> None:
+    assert Guarded().see(60, 2.5, attained=0.90) == 1.0
+
+
+def test_a_fast_burn_is_not_waited_out() -> None:
+    fleet = Guarded()
+    assert fleet.see(6, 2.5, attained=0.80) == 1.2
+    assert fleet.see(30, 1.5, attained=0.97) == 1.0
+
+
+def test_a_fleet_whose_late_requests_are_counted_is_not_cut_below_the_model_by_latency() -> None:
+    assert Guarded().see(240, 0.5, attained=1.0) == 1.0
+
+
+@pytest.mark.parametrize(("credit", "factor"), [(1.0, 0.9), (0.5, 0.95), (-0.5, 1.15), (-1.0, 1.3)])
+def test_credit_is_spent_and_debt_is_paid(credit: float, factor: float) -> None:
+    plain = POLICY.recommend(Role.BOTH, view(), T0).replicas
+    owing = msgspec.structs.replace(view(), credit=credit)
+    told = POLICY.recommend(Role.BOTH, owing, T0)
+    assert plain is not None
+    assert told.replicas == pytest.approx(factor * plain)
+    assert f"times {factor:.2f} by the error budget" in told.reason.message
+
+
+# Half a replica for rounding up
+
+
+@pytest.mark.parametrize("growth", [1.0, 1.01, 1.1, 1.5, 2.0])
+@pytest.mark.parametrize("rate", [0.5, 5.0, 50.0, 500.0])
+def test_rounding_is_spared_where_demand_was_raised_and_never_below_the_demand_of_now(
+    rate: float, growth: float
+) -> None:
+    raised = view(demand(rate), growth=growth)
+    told = POLICY.recommend(Role.BOTH, raised, T0).replicas
+    at_growth = POLICY.recommend(Role.BOTH, view(demand(rate * growth)), T0).replicas
+    assert told is not None
+    assert at_growth is not None
+    assert told == pytest.approx(max(at_growth / growth, at_growth - ROUNDING))
+    assert told <= at_growth

@@ -106,7 +106,6 @@ def overlays(
     if wanted == ModelOverlay():
         yield Write("overlay", delete(path))
         return
-    spec = RoutingOverlay(generation=known.generation + 1, models={model: wanted})
     manifest: dict[str, Any] = {
         "apiVersion": API_VERSION,
         "kind": OVERLAY.kind,
@@ -119,11 +118,21 @@ def overlays(
                 FLEET_NAMESPACE_LABEL: home.namespace,
             },
         },
-        "spec": without_none(msgspec.to_builtins(spec)),  # the API takes null for no object
+        "spec": {"generation": known.generation + 1, "models": {model: _said(wanted)}},
     }
     if home.gateways == home.namespace:  # an owner is of the same namespace
         manifest["metadata"]["ownerReferences"] = [_owner(home)]
     yield Write("overlay", apply(path, manifest, MANAGER, force=True))
+
+
+def _said(part: ModelOverlay) -> dict[str, Any]:
+    """What an overlay says, without what it says nothing of.
+
+    The API takes null for no object. Nor may a mapping be empty that had keys: server-side apply
+    takes our keys away and leaves null, and refuses that for it is none.
+    """
+    fields = without_none(msgspec.to_builtins(part))
+    return {name: value for name, value in fields.items() if value not in ({}, [])}
 
 
 def forgotten(home: Home) -> Write:

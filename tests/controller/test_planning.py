@@ -61,7 +61,7 @@ def test_an_overlay_is_written_when_it_says_something_else() -> None:
     body = write.request.body
     assert isinstance(body, dict)
     assert body["spec"]["generation"] == 4
-    assert "dormant" not in body["spec"]["models"]["m"]  # an API server refuses null
+    assert body["spec"]["models"]["m"] == {"draining": ["llama-1"]}  # what is empty becomes null
     assert body["metadata"]["ownerReferences"][0]["uid"] == "u1"
     (gone,) = planning.overlays(HERE, "m", ModelOverlay(), present)
     assert gone.request.method == "DELETE"

@@ -32,6 +32,9 @@ GRID_S: Final = 15.0
 _SHARES: Final = (0.90, 0.99)
 _HALVINGS: Final = 5
 _ROUNDS: Final = 40
+# A fleet in which nobody waits; and how near to that the oracle goes where even that is too slow.
+_ENDLESS: Final = 10_000
+_CLOSE: Final = 0.005
 
 
 class Outcome(NamedTuple):
@@ -92,13 +95,23 @@ def needs(workload: Workload, settings: PlantSettings, share: float) -> list[int
 
 
 def least(offered: Offered, settings: PlantSettings, share: float, near: int = 1) -> int:
-    """The fewest replicas that hold `share` in time at rest; the search begins `near`."""
+    """The fewest replicas that hold `share` in time at rest; the search begins `near`.
+
+    Where prompts are so long that no number of replicas does, the fewest that come close.
+    """
+    share = min(share, _best(offered, settings, share))
     n = max(1, near)
     while n > 1 and at_rest(offered, settings, n - 1) >= share:
         n -= 1
-    while at_rest(offered, settings, n) < share and n < 10_000:
+    while at_rest(offered, settings, n) < share:
         n += 1
     return n
+
+
+def _best(offered: Offered, settings: PlantSettings, share: float) -> float:
+    """What a fleet reaches in which nobody waits: all of `share`, or a little less than it can."""
+    idle = at_rest(offered, settings, _ENDLESS)
+    return share if idle >= share else idle - _CLOSE
 
 
 def at_rest(offered: Offered, settings: PlantSettings, n: int) -> float:

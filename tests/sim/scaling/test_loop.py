@@ -103,3 +103,12 @@ def test_synthetic_days_are_of_their_seed_and_as_restless_as_measured_ones() -> 
     # ServeGen's m-large, between neighbouring ten minutes: p50 3.8 %, p95 29 %, p99 51 %.
     assert changes[len(changes) // 2] == pytest.approx(0.04, abs=0.02)
     assert changes[int(0.95 * len(changes))] == pytest.approx(0.29, abs=0.1)
+
+
+def test_where_prompts_are_too_long_for_the_share_an_oracle_comes_close() -> None:
+    long = Offered(4.0, Mix(prompt_tokens=12_000.0, hit_ratio=0.1))
+    settings = PlantSettings(slo_ttft_s=1.0)
+    n = oracle.least(long, settings, 0.99)
+    assert n < 40
+    idle = oracle.at_rest(long, settings, 1000)
+    assert idle - 0.006 < oracle.at_rest(long, settings, n) < 0.99

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := core kube router controller sim cli tests e2e benchmarks tools
 
-.PHONY: can-demo can-kind help sync fmt lint types imports gen-check test demo bench e2e-engines demo-k8s kind-demo cluster cluster-down e2e-cluster e2e-operator rollouts kind-down e2e-kind images chart-check docs-check clean
+.PHONY: experiments experiments-quick can-demo can-kind help sync fmt lint types imports gen-check test demo bench e2e-engines demo-k8s kind-demo cluster cluster-down e2e-cluster e2e-operator rollouts kind-down e2e-kind images chart-check docs-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,15 @@ demo-k8s: can-demo $(READY) ## a cluster, the chart, a workload, an upgrade unde
 
 kind-demo: can-kind $(READY) ## the same on kind (Docker; KEEP=1)
 	@$(BIN)/python -m e2e.demo --on kind $(if $(KEEP),--keep)
+
+# Needs the public traces: scenarios/README.md.
+play = mkdir -p out; for file in scenarios/*.yaml; do name=$$(basename $$file .yaml); \
+  $(BIN)/cardan simulate $$file $(1) --json out/$$name.json --report out/$$name.html || exit 1; done
+experiments: $(READY) ## every scenario of the simulator: tables, and pages in out/ (hours)
+	@$(call play,)
+
+experiments-quick: $(READY) ## their short forms (minutes)
+	@$(call play,--quick)
 
 bench: $(READY) ## the gateway against its peers, in one run
 	$(BIN)/python -m benchmarks.gateway

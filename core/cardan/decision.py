@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from cardan.value import Value
 
 if TYPE_CHECKING:
     from cardan.fleet import EndpointState
+    from cardan.instants import Monotonic
 
 
 class Reason(enum.StrEnum):
@@ -26,6 +27,7 @@ class Reason(enum.StrEnum):
     AFFINITY = "affinity"  # a baseline found a cached prefix or a session's owner
     BALANCE = "balance"  # a baseline gave up affinity for balance
     ONLY = "only"  # there was just one
+    MIGRATED = "migrated"  # it waited for a hot endpoint and was moved to another candidate
 
 
 class Candidate(Value):
@@ -60,8 +62,7 @@ class Decision(Value):
 
     `chosen` is one of `candidates` or, after a spill, an endpoint outside of them. `key` is the
     routing key (a block hash) and `depth` how many prefix blocks it stands for; 0 where a policy
-    does not look at the prompt. `moved` says that the controller has given the key other owners
-    than hashing would (`MovedDecision`).
+    does not look at the prompt.
     """
 
     chosen: Candidate
@@ -69,7 +70,11 @@ class Decision(Value):
     reason: Reason
     key: int = 0
     depth: int = 0
-    moved: ClassVar = False
+
+    @property
+    def moved(self) -> bool:
+        """Has the controller given the key other owners than hashing would?"""
+        return False
 
     @property
     def endpoint(self) -> EndpointState:
@@ -105,4 +110,38 @@ class Decision(Value):
 class MovedDecision(Decision):
     """A decision among the owners that the controller has given the key."""
 
-    moved: ClassVar = True
+    @property
+    def moved(self) -> bool:
+        """See `Decision`."""
+        return True
+
+
+class QueuedDecision(Decision, kw_only=True):
+    """A decision about a request that waited its turn at an endpoint (`cardan.queues`).
+
+    `first` is the decision that assigned it, at `assigned_at`; it was sent at `sent_at`, after
+    `migrations` moves between its candidates. `chosen` is what was predicted then, and the other
+    candidates are as they were at first.
+    """
+
+    first: Decision
+    assigned_at: Monotonic
+    sent_at: Monotonic
+    migrations: int
+
+    @property
+    def moved(self) -> bool:
+        """See `Decision`."""
+        return self.first.moved
+
+    def receipt(self) -> dict[str, object]:
+        """See `Decision`; with where it was assigned first, and how long it waited there."""
+        return super().receipt() | {
+            "assigned": {
+                "endpoint": self.first.endpoint.id,
+                "reason": self.first.reason.value,
+                "predicted_ttft_s": round(self.first.chosen.ttft_s, 4),
+                "waited_s": round(self.sent_at - self.assigned_at, 4),
+                "migrations": self.migrations,
+            }
+        }

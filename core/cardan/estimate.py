@@ -8,6 +8,7 @@ Backlog. The work that lies before this prompt, in equivalent tokens (`cardan.sp
 
 - our own, sent and not yet answered, less what the endpoint must have computed since it last
   showed progress (the oldest was sent, or a first token came);
+- our own that wait for their turn there in this gateway (`cardan.queues`), if it holds queues;
 - our own that are not streamed: nothing tells when their prompts are done, so they drain at the
   learned rate (`cardan.ledger.Load.silent_tokens`);
 - those of other gateways, from fresh engine metrics: what waits there beyond our own. Stale or
@@ -83,8 +84,8 @@ def _backlog_tokens(state: EndpointState, rate: float, now: Monotonic) -> float:
         if left > 0.0:
             own += left
     if metrics is None or metrics.is_stale(now):
-        return own
-    return own + _others_tokens(state, metrics, own)
+        return own + load.assigned_tokens
+    return own + load.assigned_tokens + _others_tokens(state, metrics, own)
 
 
 def stalled_s(state: EndpointState, now: Monotonic) -> float:

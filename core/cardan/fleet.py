@@ -305,6 +305,12 @@ class Fleet:
         if any(changed):
             self.touch()
 
+    def version(self, now: Monotonic) -> int:
+        """It changes whenever who may be asked does."""
+        if now >= self._stale_at:
+            self.touch()
+        return self._version
+
     def models(self) -> list[str]:
         """Every model that at least one endpoint has said it serves, sorted."""
         if self._models is None:

@@ -56,10 +56,12 @@ class Load:
     not streamed shows its first byte when all is over, so nothing tells when its prompt is done:
     such prompts are in `silent_tokens`, which were left at `silent_at` and drain at the endpoint's
     rate. `context_tokens` are the prompt tokens of all open leases. `refused_until` is when the
-    endpoint may be asked again after it refused for lack of room.
+    endpoint may be asked again after it refused for lack of room. `assigned_tokens` is the work of
+    prompts that wait for their turn here in the gateway (`cardan.queues`) and hold no lease yet.
     """
 
     __slots__ = (
+        "assigned_tokens",
         "context_tokens",
         "dispatched_total",
         "in_flight",
@@ -75,6 +77,7 @@ class Load:
         self.in_flight = 0
         self.waiting: dict[Lease, None] = {}
         self.waiting_tokens = 0.0
+        self.assigned_tokens = 0.0
         self.context_tokens = 0.0
         self.dispatched_total = 0
         self.last_first_token_at: Monotonic | None = None

@@ -162,6 +162,7 @@ class Gateway:
         self.flights: dict[Flight, None] = {}
         self.waiting: dict[Exchange, Waiting] = {}
         self.sweepers: list[Callable[[Monotonic], None]] = []
+        scheduler.on_room.append(self.wake)
         self.on_placed: Callable[[Call, Decision], None] | None = None
         self.draining = False
         self.started_at_unix_s = int(time.time())
@@ -357,18 +358,13 @@ class Gateway:
         }
 
     def _wake_waiting(self) -> None:
-        """Place waiting requests, oldest first, until each model's first one has no luck."""
+        """Wake those whom the scheduler names, one after the other."""
         self._wake_planned = False
         now = self.clock()
-        stuck: set[str] = set()
-        for exchange in list(self.scheduler.queue):
-            model = exchange.request.model
-            if model in stuck:
-                continue
+        for exchange in self.scheduler.wakeable(now):
             waiting = self.waiting.get(exchange)
-            # One that failed somewhere may wait for what others need not wait for.
-            if waiting is not None and not _wake(waiting, exchange, now) and not exchange.attempts:
-                stuck.add(model)
+            if waiting is not None:
+                _wake(waiting, exchange, now)
 
     def _turn_waiting_away(self) -> None:
         for exchange in list(self.scheduler.queue):
@@ -377,14 +373,13 @@ class Gateway:
                 flight.abandon(self.shutting_down())
 
 
-def _wake(waiting: Waiting, exchange: Exchange, now: Monotonic) -> bool:
+def _wake(waiting: Waiting, exchange: Exchange, now: Monotonic) -> None:
     """Wake one; a bug that meets it there ends it, and not the others' waiting."""
     try:
-        return waiting.wake(now)
+        waiting.wake(now)
     except Exception:  # the request boundary
         log.exception("request %s failed", exchange.request.request_id)
         _give_up(waiting, exchange)
-        return True
 
 
 def _give_up(waiting: Waiting, exchange: Exchange) -> None:

@@ -47,7 +47,7 @@ class Upstream(Protocol):
 class Flight:
     """One request on its way. `key` names its present dispatch at the engine, `engine` which."""
 
-    __slots__ = ("engine", "exchange", "gateway", "job", "key", "number")
+    __slots__ = ("engine", "exchange", "gateway", "job", "key", "number", "until")
 
     def __init__(self, number: int, job: Job, gateway: Gateway, exchange: Exchange) -> None:
         self.number = number
@@ -56,6 +56,7 @@ class Flight:
         self.exchange = exchange
         self.engine = -1
         self.key = -1
+        self.until = 0.0  # when its present wait is over
 
 
 class Gateway:
@@ -68,15 +69,18 @@ class Gateway:
         upstream: Upstream,
         naming: Naming,
         slo_ttft_s: float,
+        waiting: dict[Exchange, Flight] | None = None,
     ) -> None:
         self.kernel = kernel
         self.scheduler = scheduler
         self._upstream = upstream
         self._naming = naming
         self._slo_ttft_s = slo_ttft_s
-        self._waiting: dict[Exchange, Flight] = {}
+        # Gateways of one mind wake each other's: whoever's turn it is may be anybody's.
+        self._waiting: dict[Exchange, Flight] = {} if waiting is None else waiting
         self._sent: deque[tuple[float, Flight, int]] = deque()
         self._wake_planned = False
+        scheduler.on_room.append(self.wake)
 
     @property
     def now(self) -> Monotonic:
@@ -144,12 +148,15 @@ class Gateway:
             self._sent.append((self.kernel.now, flight, flight.key))
         elif isinstance(action, Wait):
             self._waiting[flight.exchange] = flight
-            self.kernel.at(max(self.kernel.now, action.until), self._wake_one, flight)
+            flight.until = action.until
         else:
             self._land(flight)
 
     def _sweep(self) -> None:
-        """What has had no first byte for too long fails."""
+        """Who has waited for too long is told so; what has had no first byte for too long fails."""
+        for waiting in list(self._waiting.values()):
+            if self.kernel.now >= waiting.until:
+                waiting.gateway._wake_one(waiting)
         sent = self._sent
         while sent:
             at, flight, key = sent[0]
@@ -162,23 +169,19 @@ class Gateway:
                 self.failed(flight, Failure.TIMEOUT)
 
     def _wake_waiting(self) -> None:
-        """Place those who wait, oldest first, until one has no luck."""
+        """Wake those whom the scheduler names, one after the other."""
         self._wake_planned = False
-        for exchange in list(self.scheduler.queue):
+        for exchange in self.scheduler.wakeable(self.now):
             flight = self._waiting.get(exchange)
-            if flight is not None and not self._wake_one(flight) and not exchange.attempts:
-                return
+            if flight is not None:
+                flight.gateway._wake_one(flight)
 
-    def _wake_one(self, flight: Flight) -> bool:
-        """There may be room, or the wait is over. False if it goes on waiting."""
+    def _wake_one(self, flight: Flight) -> None:
+        """There may be room, or the wait is over."""
         exchange = flight.exchange
         if exchange.state is not State.WAITING or exchange not in self._waiting:
-            return True
-        action = exchange.wake(self.now)
-        if isinstance(action, Wait):
-            return False
-        self._act(flight, action)
-        return True
+            return
+        self._act(flight, exchange.wake(self.now))
 
     def _land(self, flight: Flight) -> None:
         self._waiting.pop(flight.exchange, None)

@@ -53,6 +53,10 @@ def _ledger(scheduler: Scheduler) -> Iterator[str]:
         load = state.load
         if load.in_flight or load.waiting or load.waiting_tokens or load.context_tokens:
             yield f"{state.id} has {load.in_flight} in flight, {load.waiting_tokens} tokens waiting"
+        if load.assigned_tokens:
+            yield f"{state.id} has {load.assigned_tokens} tokens assigned"
+    if scheduler.queues:
+        yield f"{len(scheduler.queues)} requests are assigned"
 
 
 def _engines(cluster: Cluster) -> Iterator[str]:

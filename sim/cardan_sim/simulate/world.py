@@ -27,9 +27,11 @@ from cardan_sim.simulate.watching import Scraper, observe_now
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from cardan.lifecycle import Exchange
     from cardan.policies import AnyPolicy
 
     from cardan_sim.simulate.engines.base import EngineModel
+    from cardan_sim.simulate.gateway import Flight
     from cardan_sim.simulate.jobs import Job
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -111,10 +113,13 @@ class World:
     def _add_gateways(self, policy: AnyPolicy) -> None:
         setup = self.setup
         shared: Scheduler | None = None
+        waiting: dict[Exchange, Flight] = {}
         for _ in range(setup.gateways):
             if shared is None or not setup.knowledge.shares_mind:
-                shared = self._scheduler(policy)
-            gateway = Gateway(self.kernel, shared, self.cluster, self.naming, setup.slo_ttft_s)
+                shared, waiting = self._scheduler(policy), {}
+            gateway = Gateway(
+                self.kernel, shared, self.cluster, self.naming, setup.slo_ttft_s, waiting
+            )
             self.cluster.gateways.append(gateway)
             join(gateway, setup.engines)
         self.see_caches()

@@ -29,7 +29,7 @@ from cardan_controller.carrying import home_of
 from cardan_controller.cluster.pods import PodIndex
 from cardan_controller.cluster.scales import Scales
 from cardan_controller.cluster.view import AGENT, ClusterView
-from cardan_controller.consent import admitted
+from cardan_controller.consent import admitted, opened
 from cardan_controller.driving import Driver
 from cardan_controller.election import Election
 from cardan_controller.finding import GatewayPods, in_url
@@ -130,16 +130,16 @@ class Operator:
             monotonic=monotonic,
             wall=wall,
         )
-        opened = frozenset({lease.namespace, *config.gateways.namespaces})
+        open_to_all = opened(lease.namespace, config.gateways.namespaces, config.namespaces)
         self._watch = FleetWatch(
             self.fleets,
             self._forget,
-            lambda fleet: admitted(fleet, opened),
+            lambda fleet: admitted(fleet, open_to_all),
             config.kubeconfig,
             config.namespaces,
         )
         self._sweeper = Sweeper(
-            self._api, config.namespaces, opened, self.leader.leads, self.telemetry
+            self._api, config.namespaces, open_to_all, self.leader.leads, self.telemetry
         )
         self.address = ""
 

@@ -1,8 +1,9 @@
 """One fleet's decision is carried out: planned, written, told.
 
-Writes of one fleet go out in their order: what gateways are told comes before a scale that relies
-on it, and the first that fails ends it. Nothing is remembered as done that was not, here and in the
-status (`remembering`), and what is so is looked at again.
+Writes of one fleet go out in their order. Scales that grow rely on nothing and are first; then what
+gateways are told comes before a scale that relies on it, and the first that fails ends it. Nothing
+is remembered or told as done that was not, here and in the status (`remembering`), and what is so
+is looked at again.
 
 Before each write stand three questions: do we still lead, is the fleet still there, is there room.
 A write that the server does not answer is given up before another replica may lead.
@@ -31,7 +32,7 @@ from cardan_controller.planning import Home, Write
 from cardan_controller.remembering import remembered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cardan.instants import WallTime
     from cardan.scaling.decision import ScalingDecision
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from cardan_controller.gathering import Part
     from cardan_controller.known import Known
     from cardan_controller.leading import Api
+    from cardan_controller.planning import Scaling
     from cardan_controller.telemetry import Telemetry
     from cardan_controller.wakes import Wakes
 
@@ -71,7 +73,12 @@ class Decided(NamedTuple):
     @property
     def acts(self) -> bool:
         """May anything of it be written?"""
-        return self.spec.mode is Mode.APPLY and not self.part.conflict and not self.spec.paused
+        return not self.recommends and not self.part.conflict and not self.spec.paused
+
+    @property
+    def recommends(self) -> bool:
+        """Do others carry it out?"""
+        return self.spec.mode is Mode.RECOMMEND
 
 
 class Result(enum.Enum):
@@ -126,14 +133,14 @@ class Carrier:
         planned = [*_left_behind(one), *self._planned(one, given)]
         held = [write for write in planned if one.part.stale and write.what == "restart"]
         writes = [write for write in planned if write not in held]
-        result, words, undone = await self._all_written(one.part.home, writes, known, room)
+        result, words, undone = await self._in_order(one, writes, room)
         undone = [*undone, *held]
         known.memory = remembered(one.memory, memory, undone) if one.acts else _kept(one)
         known.home = one.part.home if result is Result.DONE else known.home
-        if result is Result.DONE and one.observation.wake_requested_at is not None:
+        if one.observation.wake_requested_at is not None and _is_awake(one, result, undone):
             self._wakes.done(one.part.home.gateways, one.spec.model)
             self._telemetry.wakes.inc()
-        status = telling.told(known.status, _told(one, given, words), now)
+        status = telling.told(known.status, _told(one, given, words, undone), now)
         self._telemetry.told(*one.key, status)
         await self._tell(one.part.home, known, status, room, now, acts=one.acts)
         return result
@@ -166,20 +173,37 @@ class Carrier:
         part, overlay = one.part, given.overlay
         if one.spec.paused:
             return []  # nothing is changed, what gateways were told neither
-        if not one.acts:  # who only recommends tells gateways nothing, and marks no pod
-            return [
-                *planning.overlays(part.home, one.spec.model, ModelOverlay(), part.overlay),
-                *planning.costs({}, part.pods),
-            ]
         if overlay.dormant is not None:
             dormant = msgspec.structs.replace(overlay.dormant, wake_url=self._wake_url)
             overlay = msgspec.structs.replace(overlay, dormant=dormant)
+        if not one.acts:  # no pod is marked; gateways are told at most that requests are to wait
+            sleeps = ModelOverlay(dormant=overlay.dormant if one.recommends else None)
+            return [
+                *planning.overlays(part.home, one.spec.model, sleeps, part.overlay),
+                *planning.costs({}, part.pods),
+            ]
         return [
             *planning.overlays(part.home, one.spec.model, overlay, part.overlay),
             *planning.costs(given.costs, part.pods),
             *planning.scales(given.scale, part.scalings),
             *planning.restarts(given.restart, part.pods),
         ]
+
+    async def _in_order(
+        self, one: Decided, writes: Sequence[Write], room: asyncio.Semaphore
+    ) -> _Outcome:
+        """Scales that grow, each for itself: requests wait for them. Then all others, in turn."""
+        growing = [write for write in writes if _grows(write, one.part.scalings)]
+        others = [write for write in writes if write not in growing]
+        before = _Outcome(Result.DONE)
+        for place, write in enumerate(growing):
+            its = await self._all_written(one.part.home, [write], one.known, room)
+            if its.result is Result.DOUBTFUL:  # a server that does not answer is not asked on
+                unasked = [*before.undone, *growing[place + 1 :], *others]
+                return _Outcome(its.result, its.words, unasked)
+            before = _first_failure(before, its)
+        after = await self._all_written(one.part.home, others, one.known, room)
+        return _first_failure(before, after)
 
     async def _all_written(
         self, home: Home, writes: Sequence[Write], known: Known, room: asyncio.Semaphore
@@ -287,7 +311,35 @@ def _left_behind(one: Decided) -> list[Write]:
     return [planning.forgotten(before)]
 
 
-def _told(one: Decided, given: Orders, failure: str) -> telling.Tick:
+def _is_awake(one: Decided, result: Result, undone: Sequence[Write]) -> bool:
+    """Has the scale been raised for whoever waits, as far as is to be done here?
+
+    While others have yet to do it the push stands, so that the recommendation does.
+    """
+    if one.recommends:
+        return any(scaling.replicas for scaling in one.part.scalings.values())
+    return result is not Result.DOUBTFUL and all(write.what != "scale" for write in undone)
+
+
+def _grows(write: Write, scalings: Mapping[str, Scaling]) -> bool:
+    """Does it raise a scale?"""
+    return write.what == "scale" and write.replicas > scalings[write.pool].replicas
+
+
+def _first_failure(one: _Outcome, other: _Outcome) -> _Outcome:
+    """Both together: the result and the words of the first that was not done."""
+    worst = other if one.result is Result.DONE else one
+    return _Outcome(worst.result, worst.words, [*one.undone, *other.undone])
+
+
+def _not_begun(decision: ScalingDecision, undone: Sequence[Write]) -> frozenset[str]:
+    """The pools that have not been changed: who shrinks has begun when gateways know who drains."""
+    deaf = any(write.what == "overlay" for write in undone)
+    shrinking = (pool.pool for pool in decision.pools if deaf and pool.desired < pool.current)
+    return frozenset((*(write.pool for write in undone if write.what == "scale"), *shrinking))
+
+
+def _told(one: Decided, given: Orders, failure: str, undone: Sequence[Write]) -> telling.Tick:
     """What is told of a tick: of what was not to be carried out, only what was decided."""
     decision = one.decision
     if one.acts:
@@ -300,6 +352,7 @@ def _told(one: Decided, given: Orders, failure: str) -> telling.Tick:
         memory=one.known.memory,
         conflict=one.part.conflict,
         failure=failure,
-        selector=one.part.selector,
+        not_begun=_not_begun(decision, undone) if one.acts else frozenset(),
         stale=one.part.stale,
+        selector=one.part.selector,
     )

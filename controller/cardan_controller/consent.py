@@ -3,7 +3,9 @@
 A fleet may name gateways of another namespace: its demand is what they count, and what it says of
 routing is told to them. Who may write a fleet in one namespace would thereby have a say over the
 traffic of another, where Kubernetes has given nobody that right. So only those namespaces are open
-whose owner runs the operator: its own, and those that its configuration lists.
+whose owner runs the operator: its own, and those that its configuration lists; and of an operator
+that looks after some namespaces only those, for elsewhere it sees no gateway and may tell it
+nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +20,17 @@ if TYPE_CHECKING:
 ALL: Final = "*"
 
 
+def opened(own: str, listed: Collection[str], looked_after: Collection[str]) -> frozenset[str]:
+    """The namespaces whose gateways any fleet may name.
+
+    `own` is the operator's, `looked_after` are its `namespaces` (none: all of the cluster).
+    """
+    named = frozenset((own, *listed))
+    if not looked_after:
+        return named
+    return frozenset(looked_after) if ALL in named else named & frozenset(looked_after)
+
+
 def refusal(fleet: Fleet, open_namespaces: Collection[str]) -> str:
     """Why a fleet may not have the gateways that it names; empty if it may."""
     named = fleet.spec.gateways.namespace if fleet.spec is not None else ""
@@ -25,7 +38,8 @@ def refusal(fleet: Fleet, open_namespaces: Collection[str]) -> str:
         return ""
     return (
         f"spec.gateways.namespace: {named!r} is not open to fleets of other namespaces;"
-        " the operator's configuration lists those that are (gateways.namespaces)"
+        " the operator's configuration lists those that are (gateways.namespaces), of the"
+        " namespaces that it looks after (namespaces)"
     )
 
 

@@ -15,6 +15,7 @@ import msgspec
 from cardan.instants import WallTime
 from cardan.scaling.memory import Memory
 
+from cardan_controller.crds.fleet import Mode
 from cardan_controller.planning import MANAGER
 
 if TYPE_CHECKING:
@@ -46,8 +47,16 @@ class Known:
         self.told_at = WallTime(0.0)
         self.busy = asyncio.Lock()
 
-    def look(self, part: Part) -> None:
-        """A scale that changed, and not by us, was changed by hand: until we change it again."""
+    def look(self, part: Part, mode: Mode) -> None:
+        """A scale that changed, and not by us, was changed by hand: until we change it again.
+
+        Of a fleet that only recommends others are to change it: no hand is a strange one.
+        """
+        if mode is Mode.RECOMMEND:
+            self.seen = {pool: scaling.replicas for pool, scaling in part.scalings.items()}
+            self.written = dict(self.seen)
+            self.manual.clear()
+            return
         for pool, scaling in part.scalings.items():
             before = self.seen.get(pool)
             if before is not None and not self._is_ours(pool, before, scaling):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def remembered(before: Memory, after: Memory, undone: Sequence[Write]) -> Memory:
     """The memory after a tick of which these writes were not made.
 
-    The overlay is written first: without it nothing else was, and gateways know of nothing.
+    Without the overlay nothing but a growing scale was written, and gateways know of nothing.
     """
     if any(write.what == "overlay" for write in undone):
         return before

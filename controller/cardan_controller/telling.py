@@ -60,8 +60,8 @@ _NEEDED: Final = ("requests_per_s", "uncached_tokens_per_s", "output_tokens_per_
 class Tick(NamedTuple):
     """What one tick of one fleet came to.
 
-    `conflict` names who else scales its targets, `failure` what could not be written, `stale` what
-    of the cluster is not heard.
+    `conflict` names who else scales its targets, `failure` what could not be written, `not_begun`
+    the pools of which nothing was, `stale` what of the cluster is not heard.
     """
 
     generation: int
@@ -71,6 +71,7 @@ class Tick(NamedTuple):
     memory: Memory
     conflict: str = ""
     failure: str = ""
+    not_begun: frozenset[str] = frozenset()
     stale: str = ""
     selector: str = ""
 
@@ -88,7 +89,7 @@ def told(before: FleetStatus, tick: Tick, now: WallTime) -> FleetStatus:
         pools=pools,
         hot_spots=_hot_spots(tick.memory),
         metrics=tuple(_inputs(tick)),
-        last_decisions=_decisions(before.last_decisions, tick.decision, now),
+        last_decisions=_decisions(before.last_decisions, tick, now),
         memory=msgspec.to_builtins(tick.memory.kept()),
     )
 
@@ -294,9 +295,11 @@ def _health(name: str, datum: Datum) -> InputHealth:
 
 
 def _decisions(
-    before: Sequence[DecisionStatus], decision: ScalingDecision, now: WallTime
+    before: Sequence[DecisionStatus], tick: Tick, now: WallTime
 ) -> tuple[DecisionStatus, ...]:
-    """The last ones, the newest first. What is still on its way is not told twice."""
+    """The last ones, the newest first. What is still on its way is not told twice, and what could
+    not be begun not at all.
+    """
     told_last = {one.pool: one for one in reversed(before)}
     new = [
         DecisionStatus(
@@ -307,8 +310,9 @@ def _decisions(
             reason=pool.reasons[0].code.value if pool.reasons else "",
             message="; ".join(reason.message for reason in pool.reasons),
         )
-        for pool in decision.pools
+        for pool in tick.decision.pools
         if pool.valid and pool.desired != pool.current and not _on_its_way(told_last, pool)
+        if pool.pool not in tick.not_begun
     ]
     return (*new, *before)[:MAX_DECISIONS]
 

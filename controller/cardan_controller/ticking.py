@@ -200,7 +200,7 @@ class Ticker:
         home = home_of(fleet)
         drains = {victim.pod for victim in known.memory.drains.victims}
         part = gathering.gather(cluster, home, spec, drains, now)
-        known.look(part)
+        known.look(part, spec.mode)
         self._carrier.disruptions.note(key, part.limits, known.memory.drains)
         stale_after_s = self._config.metrics.stale_after_s
         observation = Observation(

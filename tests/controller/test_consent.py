@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 from cardan_controller.carrying import home_of
-from cardan_controller.consent import admitted
+from cardan_controller.consent import admitted, opened
 from cardan_controller.crds.documents import Fleet, read_fleet
 
 
@@ -41,3 +41,21 @@ def test_gateways_that_are_not_open_are_a_problem_of_the_field() -> None:
 def test_a_specification_that_cannot_be_read_keeps_its_own_problem() -> None:
     broken = fleet("other")._replace(spec=None, problem="spec.model: what is it")
     assert admitted(broken, []) == broken
+
+
+@pytest.mark.parametrize(
+    ("listed", "looked_after", "found"),
+    [
+        ([], [], {"home"}),
+        (["llm"], [], {"home", "llm"}),
+        (["*"], [], {"home", "*"}),
+        ([], ["team"], set()),
+        ([], ["team", "home"], {"home"}),
+        (["llm", "team"], ["team"], {"team"}),
+        (["*"], ["team", "llm"], {"team", "llm"}),
+    ],
+)
+def test_gateways_where_nothing_is_watched_are_open_to_nobody(
+    listed: list[str], looked_after: list[str], found: set[str]
+) -> None:
+    assert opened("home", listed, looked_after) == found

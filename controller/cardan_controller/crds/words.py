@@ -38,7 +38,8 @@ _SPEC: Final[dict[type[msgspec.Struct], dict[str, str]]] = {
     fleet.FleetSpec: {
         "model": "The model's name, as clients ask for it. It cannot be changed.",
         "engine": "Which dialect the engines speak; `auto` asks them.",
-        "mode": "`Apply` writes scales; `Recommend` only says what it would write.",
+        "mode": "`Apply` writes scales; `Recommend` only says what it would write. Of its gateways"
+        " it then asks one thing: to hold requests for a model that sleeps.",
         "paused": "Nothing is changed while this is true; what would be is still said.",
         "replicas": "Hands the number to somebody else: policies are not asked while it is set.",
         "budget_ref": "The budget that this fleet shares with others.",

@@ -3,7 +3,10 @@
 Nothing is kept beforehand. When the overlay says that a key is to be warmed, the next request under
 it is looked at: a key worth moving has many. What two prompts under a key have in common is its
 prefix, as far as anybody can tell, so the first is kept until the second comes, and then cut. Alone
-for `ALONE_S` it is cut where the key ends. What is cut is kept until the overlay is done with it.
+for `ALONE_S` it is cut where the key ends. What is cut is kept until everybody has been asked.
+
+An operator goes on as soon as one gateway has told it. The others ask all the same when the key has
+moved: it costs the engine a token, and they learn what it holds.
 """
 
 from __future__ import annotations
@@ -64,10 +67,11 @@ class Warming(NamedTuple):
 class Prefix:
     """A key of a model that is to be warm at `names`.
 
-    It has a `sample` first, with what is `common` to the next prompt; then a `warming`.
+    It has a `sample` first, with what is `common` to the next prompt; then a `warming`; and when it
+    `is_done` nothing any more.
     """
 
-    __slots__ = ("common", "key", "model", "names", "sample", "warming")
+    __slots__ = ("common", "is_done", "key", "model", "names", "sample", "warming")
 
     def __init__(self, model: str, key: int, names: tuple[EndpointId, ...]) -> None:
         self.model = model
@@ -76,12 +80,22 @@ class Prefix:
         self.sample: Sample | None = None
         self.common = 0
         self.warming: Warming | None = None
+        self.is_done = False
 
     @property
     def size(self) -> int:
         """Bytes that are kept for it."""
         kept = self.warming or self.sample
         return 0 if kept is None else len(kept.body)
+
+    @property
+    def wants_prompts(self) -> bool:
+        """Does it still wait for one?"""
+        return self.warming is None and not self.is_done
+
+    def done(self) -> None:
+        """Everybody has been asked."""
+        self.sample, self.common, self.warming, self.is_done = None, 0, None, True
 
 
 class Prefixes:
@@ -101,27 +115,29 @@ class Prefixes:
     @property
     def wants_prompts(self) -> bool:
         """Is there one that still waits for a prompt?"""
-        return any(prefix.warming is None for prefix in self)
+        return any(prefix.wants_prompts for prefix in self)
 
     def follow(self, overlay: RoutingOverlay) -> None:
         """Do as the overlay says: those that are not named any more are forgotten."""
-        wanted = {
-            (model, int(key, 16)): names
-            for model, part in sorted(overlay.models.items())
-            for key, names in sorted(part.warm.items())
-        }
         known, self._prefixes = self._prefixes, {}
-        for (model, key), names in wanted.items():
-            if len(self) >= self._config.max_prefixes:
-                break
-            prefix = known.get((model, key)) or Prefix(model, key, names)
-            prefix.names = names
-            self._prefixes[model, key] = prefix
+        for model, part in sorted(overlay.models.items()):
+            for word in sorted({*part.warm, *part.owners, *part.add}):
+                key = int(word, 16)
+                prefix = known.get((model, key))
+                own = {*part.owners.get(word, ()), *part.add.get(word, ())}
+                kept = [name for name in (prefix.names if prefix else ()) if name in own]
+                names = tuple(dict.fromkeys((*part.warm.get(word, ()), *kept)))
+                if not names or len(self) >= self._config.max_prefixes:
+                    continue
+                prefix = prefix or Prefix(model, key, names)
+                prefix.is_done = prefix.is_done and set(names) <= set(prefix.names)
+                prefix.names = names
+                self._prefixes[model, key] = prefix
 
     def saw(self, call: Call, decision: Decision) -> None:
         """A request goes to an engine: is it one that is waited for?"""
         prefix = self._prefixes.get((call.view.model, decision.key))
-        if prefix is None or prefix.warming is not None or prefix.common:
+        if prefix is None or not prefix.wants_prompts or prefix.common:
             return
         prompt, sample = call.view.prompt, prefix.sample
         if sample is not None:

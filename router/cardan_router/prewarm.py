@@ -123,6 +123,7 @@ class Prewarms:
             self._prefixes.follow(overlay)
             self._keep_tries(now)
         if self._prefixes:
+            self._put_aside()
             self._prefixes.cut(now)
             self._wanted.set()
         waits = self._prefixes.wants_prompts
@@ -130,9 +131,19 @@ class Prewarms:
 
     def warmed(self) -> Iterator[tuple[tuple[str, str, str], float]]:
         """Rows of the gauge: model, key and endpoint of what has been made warm."""
-        for (model, key, name), attempt in self._tries.items():
-            if attempt.is_warm:
-                yield (model, f"{key:016x}", name), 1.0
+        for model, part in self._overlay.models.items():
+            for word, names in part.warm.items():
+                for name in names:
+                    attempt = self._tries.get((model, int(word, 16), name))
+                    if attempt is not None and attempt.is_warm:
+                        yield (model, word, name), 1.0
+
+    def _put_aside(self) -> None:
+        """Prompts are kept until everybody has been asked, and no longer."""
+        for prefix in self._prefixes:
+            tries = (self._tries[prefix.model, prefix.key, name] for name in prefix.names)
+            if all(attempt.is_over for attempt in tries):
+                prefix.done()
 
     def _keep_tries(self, now: Monotonic) -> None:
         known, self._tries = self._tries, {}

@@ -197,6 +197,39 @@ async def test_what_the_operator_takes_back_is_not_done(bench: Bench) -> None:
     assert bench.served.gateway.on_placed is None
 
 
+async def test_who_was_not_the_first_asks_all_the_same_when_the_key_has_moved(
+    bench: Bench,
+) -> None:
+    bench.tell(bench.new)
+    await bench.later(0.0)
+    word = f"{bench.key:016x}"
+    moved = ModelOverlay(add={word: (bench.new,), "0" * 16: (bench.new,)})
+    bench.served.gateway.fleet.apply(RoutingOverlay(models={MODEL: moved}), bench.clock())
+    await bench.later()
+    await bench.ask("one")
+    await bench.ask("two")
+    await bench.later()
+    await until(lambda: bench.counted, "a request")
+    assert bench.counted == ["ok"]
+    assert bench.warmed == [], "the operator asks no more"
+    await bench.later()
+    assert bench.served.gateway.on_placed is None
+
+
+async def test_a_prompt_is_kept_no_longer_than_it_is_needed(bench: Bench) -> None:
+    await warmed_up(bench)
+    await bench.later()
+    (prefix,) = bench.prewarms._prefixes
+    assert prefix.size == 0
+    await bench.ask("another")
+    await bench.later()
+    assert prefix.size == 0
+    bench.tell(bench.new, *bench.engines)
+    await bench.later()
+    await bench.ask("for the others")
+    assert prefix.size > 0
+
+
 async def test_an_engine_that_refuses_is_asked_again_and_not_for_ever(bench: Bench) -> None:
     bench.engines[bench.new].script = says(plain(b"{}", "503 Service Unavailable"))
     await warmed_up(bench)

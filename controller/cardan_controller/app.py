@@ -25,6 +25,7 @@ from cardan.scaling.decision import ReasonCode
 from cardan_kube.api import KubernetesApi, own_namespace
 
 from cardan_controller import gathering
+from cardan_controller.beginning import all_heard
 from cardan_controller.carrying import home_of
 from cardan_controller.cluster.pods import PodIndex
 from cardan_controller.cluster.scales import Scales
@@ -219,12 +220,16 @@ class Operator:
         self.telemetry.leading.set(1)
         while not self.view.synced:  # noqa: ASYNC110 - a few watches, once in a process's life
             await asyncio.sleep(SYNC_POLL_S)
-        log.info("everything is listed: fleets are looked after every %g s", self.config.tick_s)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._until_lost(), name="until-lost")
             group.create_task(self._watch.run(), name="fleets")
-            group.create_task(self._driver.run(), name="ticks")
+            group.create_task(self._ticks(), name="ticks")
             group.create_task(self._sweeper.run(), name="sweep")
+
+    async def _ticks(self) -> None:
+        await all_heard(self.fleets, self.view.uids)
+        log.info("everything is listed: fleets are looked after every %g s", self.config.tick_s)
+        await self._driver.run()
 
     async def _until_lost(self) -> None:
         await self.leader.ended.wait()

@@ -26,6 +26,7 @@ class Fleets:
         self._on_change = on_change
         self._fleets: dict[Key, Fleet] = {}
         self._ghosts: dict[Key, Fleet] = {}
+        self._heard: dict[Key, str] = {}  # the uid that each name was told with last
         self._new: set[Key] = set()  # since it was confirmed last who is there
         self._gone: set[Key] = set()
 
@@ -54,6 +55,7 @@ class Fleets:
         gone = deleted or bool(fleet.meta.deletion_timestamp)
         if before is not None and _is_of_a_former_one(fleet, before, gone=gone):
             return
+        self._heard[key] = fleet.meta.uid
         self._ghosts.pop(key, None)
         if gone:
             if self._fleets.pop(key, None) is not None:
@@ -62,6 +64,14 @@ class Fleets:
         self._put(key, fleet)
         if before is None or _asks_otherwise(before, fleet):
             self._on_change(key)
+
+    def unheard(self, there: Mapping[Key, str]) -> list[Key]:
+        """Those that are there by our own watch, and that kopf has not told of yet."""
+        return [key for key, uid in there.items() if not self._is_heard(key, uid)]
+
+    def _is_heard(self, key: Key, uid: str) -> bool:
+        heard = self._heard.get(key)
+        return heard is not None and uid in (heard, "")
 
     def confirm(self, there: Mapping[Key, str]) -> None:
         """Who is there by our own watch, with its uid if it tells: others are looked after no more.
@@ -74,6 +84,7 @@ class Fleets:
                 self._ghosts[key] = self._fleets.pop(key)
                 self._gone.add(key)
         self._new.clear()
+        self._heard = {key: uid for key, uid in self._heard.items() if key in there}
         for key, ghost in list(self._ghosts.items()):
             if there.get(key) == ghost.meta.uid:
                 self._put(key, self._ghosts.pop(key))

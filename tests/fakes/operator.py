@@ -43,6 +43,10 @@ class Replica:
         """See `cardan_controller.serving.Standing`."""
         return True
 
+    def hangs(self) -> str:
+        """See `cardan_controller.serving.Standing`."""
+        return ""
+
     def note(self, namespace: str, model: str) -> bool:
         """Is somebody waiting for this model?"""
         return self._wakes.requested_at(namespace, model, _now()) is not None

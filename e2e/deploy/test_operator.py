@@ -35,6 +35,7 @@ def release(cluster: Cluster, tag: str) -> Iterator[Release]:
     with restricted(cluster, "operator") as where:
         values = {
             **BRISK,
+            "config": {**BRISK["config"], "prewarm": {"enabled": True}},
             "controller": fleets.BRISK_OPERATOR,
             "engines": {"simulated": {"replicas": 1}},
         }
@@ -92,13 +93,13 @@ def test_a_fleet_follows_its_load_to_nothing_and_back(release: Release, fleet: F
     assert f"{fleets.POOL}: 0 to 1: a gateway holds a request" in fleet.told("ScaledUp")
 
 
-def test_a_prefix_that_is_too_hot_for_its_owners_gets_others(
+def test_a_prefix_that_is_too_hot_for_its_owners_gets_others_that_are_warm(
     release: Release, fleet: Fleet
 ) -> None:
     spec = copy.deepcopy(fleets.SPEC)
     spec["pools"][0] |= {"minReplicas": 4, "maxReplicas": 4}
     del spec["scaleToZero"]
-    spec["hotSpots"] = {"holdSeconds": 8, "coolSeconds": 60}
+    spec["hotSpots"] = {"holdSeconds": 8, "coolSeconds": 60, "prewarmSeconds": 60}
     fleet.apply(spec)
     until(lambda: fleet.ready() == 4, "four engines")
     with running.load(release, HOT_PER_S, same=LETTERS) as load:
@@ -106,9 +107,12 @@ def test_a_prefix_that_is_too_hot_for_its_owners_gets_others(
         move = rehomed(fleet)[0]
         assert move["kind"] in ("add-owners", "re-home")
         assert move["costTokens"] > LETTERS / 8  # what its new owner has to prefill again
-        until(lambda: fleet.told("HotSpotMoved"), "an event")
-        told = fleet.overlay()
-        assert (told["owners"] | told["add"])[move["key"]] == move["owners"]
+        until(lambda: fleet.told("HotSpotWarming"), "an event")
+        until(lambda: prewarmed(release) > 0, "a gateway to make its new owner warm")
+        until(lambda: fleet.told("HotSpotMoved"), "another event")
+        until(lambda: "warming" not in rehomed(fleet)[0], "all owners to be warm")
+        move, told = rehomed(fleet)[0], fleet.overlay()
+        assert {**told.get("owners", {}), **told.get("add", {})}[move["key"]] == move["owners"]
         until(lambda: asked(release) >= set(move["owners"]), "its owners to be asked")
     assert load.told().failures == []
 
@@ -116,6 +120,13 @@ def test_a_prefix_that_is_too_hot_for_its_owners_gets_others(
 def rehomed(fleet: Fleet) -> list[dict[str, Any]]:
     """Moves of a prefix, as opposed to those of an endpoint's share of all of them."""
     return [move for move in fleet.moves() if move.get("key")]
+
+
+def prewarmed(release: Release) -> int:
+    """How often the gateways have made an engine warm."""
+    pods = (pod["metadata"]["name"] for pod in release.pods("router"))
+    pages = "".join(metrics_of(release, f"{pod}:9090") for pod in pods)
+    return sum(map(int, re.findall(r'cardan_prewarms_total\{result="ok"\} (\d+)', pages)))
 
 
 def asked(release: Release) -> set[str]:

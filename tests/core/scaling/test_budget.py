@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from cardan.instants import WallTime
 from cardan.scaling.budget import Budget, share
 from cardan.scaling.decision import PoolDecision, ReasonCode, ScalingDecision
@@ -76,9 +77,27 @@ def test_none_takes_a_running_replica_from_an_equal() -> None:
     assert granted(fleets, gpus=10) == {"a": 2, "b": 8}
 
 
-def test_a_higher_priority_takes_running_replicas_from_a_lower_one() -> None:
-    fleets = {"low": fleet(8, current=8), "high": fleet(6, current=2, priority=1)}
-    assert granted(fleets, gpus=10) == {"low": 4, "high": 6}
+def test_a_higher_priority_takes_running_replicas_from_a_lower_one_as_they_go() -> None:
+    for still, now in ((8, 2), (6, 4), (4, 6)):
+        fleets = {"low": fleet(8, current=still), "high": fleet(6, current=2, priority=1)}
+        assert granted(fleets, gpus=10) == {"low": 4, "high": now}
+
+
+def test_what_drains_is_in_use_until_its_scale_has_fallen() -> None:
+    fleets = {"a": fleet(3, current=5), "b": fleet(5, current=3)}
+    decisions, cuts = share(fleets, Budget(name="h100s", gpus=8))
+    assert [(cut.fleet, cut.granted, cut.due) for cut in cuts] == [("b", 3, 5)]
+    reason = decisions["b"].pools[0].reasons[-1]
+    assert reason.message == (
+        "5 replicas are wanted, h100s leaves 3, and 5 when others have drained"
+    )
+    assert granted({"a": fleet(3, current=4), "b": fleet(5, current=3)}, gpus=8)["b"] == 4
+    assert granted({"a": fleet(3, current=3), "b": fleet(5, current=4)}, gpus=8)["b"] == 5
+
+
+def test_what_costs_nothing_is_not_held_up_by_who_has_too_much() -> None:
+    fleets = {"many": fleet(4, current=9, valid=False), "cpu": fleet(3, gpus=0.0)}
+    assert granted(fleets, gpus=4) == {"many": 4, "cpu": 3}
 
 
 def test_bigger_replicas_count_for_more_and_what_does_not_fit_leaves_room_for_what_does() -> None:
@@ -136,13 +155,60 @@ def test_the_cap_is_kept_nobody_gains_and_nothing_affordable_is_left(
     fleets: Fleets, gpus: int
 ) -> None:
     decisions, cuts = share(fleets, Budget(gpus=float(gpus)))
-    spent = used(fleets, decisions)
-    assert spent <= gpus + 1e-6
+    assert used(fleets, decisions) <= gpus + 1e-6
+    later = {cut.fleet: cut.due for cut in cuts}
     for name, decision in decisions.items():
         assert 0 <= decision.pools[0].desired <= fleets[name][1].pools[0].desired
+        later.setdefault(name, decision.pools[0].desired)
+    costs = {name: fleets[name][0].pools[0].gpus for name in fleets}
+    in_the_end = sum(costs[name] * count for name, count in later.items())
+    now = in_use(fleets, decisions)
     for cut in cuts:
+        assert cut.granted <= cut.due <= cut.wanted
         assert cut.granted < cut.wanted
-        assert spent + fleets[cut.fleet][0].pools[0].gpus > gpus + 1e-6
+        if cut.due < cut.wanted:
+            assert in_the_end + costs[cut.fleet] > gpus + 1e-6
+        else:
+            assert now + costs[cut.fleet] > gpus + 1e-6
+
+
+@given(fleets_of, st.integers(0, 60))
+def test_nobody_grows_beyond_the_cap_while_anybody_has_yet_to_shrink(
+    fleets: Fleets, gpus: int
+) -> None:
+    decisions, _ = share(fleets, Budget(gpus=float(gpus)))
+    before = sum(spec.pools[0].gpus * one.pools[0].current for spec, one in fleets.values())
+    assert in_use(fleets, decisions) <= max(gpus, before) + 1e-6
+
+
+@given(fleets_of, st.integers(0, 60))
+def test_when_all_who_are_to_shrink_have_everybody_has_what_was_due(
+    fleets: Fleets, gpus: int
+) -> None:
+    _, cuts = share(fleets, Budget(gpus=float(gpus)))
+    due = {cut.fleet: cut.due for cut in cuts}
+    for _ in range(2):
+        decisions, _ = share(fleets, Budget(gpus=float(gpus)))
+        fleets = {name: then(fleets[name], decision) for name, decision in decisions.items()}
+    for name, (_, decision) in fleets.items():
+        assert decision.pools[0].current == due.get(name, decision.pools[0].desired)
+
+
+def then(
+    fleet: tuple[ScalingSpec, ScalingDecision], given: ScalingDecision
+) -> tuple[ScalingSpec, ScalingDecision]:
+    """A fleet that has what it was given, and wants what it wanted."""
+    (pool,) = fleet[1].pools
+    has = msgspec.structs.replace(pool, current=given.pools[0].desired)
+    return fleet[0], msgspec.structs.replace(fleet[1], pools=(has,))
+
+
+def in_use(fleets: Fleets, decisions: dict[str, ScalingDecision]) -> float:
+    """What is used while those who shrink have not yet."""
+    return sum(
+        fleets[name][0].pools[0].gpus * max(decision.pools[0].current, decision.pools[0].desired)
+        for name, decision in decisions.items()
+    )
 
 
 @given(fleets_of, st.integers(0, 60))
@@ -159,7 +225,7 @@ def test_of_like_replicas_a_lower_priority_has_none_to_spare_while_a_higher_one_
         for name, (spec, decision) in fleets.items()
     }
     decisions, cuts = share(alike, Budget(gpus=float(gpus)))
-    for cut in cuts:
+    for cut in (cut for cut in cuts if cut.due < cut.wanted):
         for name, decision in decisions.items():
             other = alike[name][0]
             if other.priority < alike[cut.fleet][0].priority:

@@ -146,7 +146,7 @@ def load(prometheus: Rendered, fleets: int, pods: int, factor: float, beat: int)
     for number in range(fleets):
         key = (namespace(number), f"org/m{number}")
         sway = factor * (1.0 + 0.05 * math.sin(number + beat))
-        answers["requests"][key] = 0.5 * pods * sway
+        answers["requests"][key] = answers["answered"][key] = 0.5 * pods * sway
         answers["prompt_tokens"][key] = 1000.0 * pods * sway
         answers["output_tokens"][key] = 125.0 * pods * sway
         answers["promises"][key] = answers["promises_kept"][key] = 0.5 * pods * sway

@@ -112,6 +112,7 @@ def demand_of(answers: Answers, subject: Subject, stale_after_s: float) -> Deman
         itl_s=_inter_token(reader, ids),
         held=told("held"),
         shed_per_s=told("shed"),
+        answered_per_s=told("answered"),
     )
 
 

@@ -147,10 +147,12 @@ class Scene:
             return 1.0 if noise is None else noise.uniform(0.9, 1.1)
 
         here, model = ("n",), ("n", "m")
+        came = requests * sway()
         self.values = {
             "sample_age_s": {here: 1.0},
             "gateways": {here: 1.0},
-            "requests": {model: requests * sway()},
+            "requests": {model: came},
+            "answered": {model: came},
             "prompt_tokens": {model: tokens * sway()},
             "output_tokens": {model: tokens * sway()},
             "held": {model: 0.0},

@@ -80,7 +80,9 @@ ASKS: Final[dict[str, Ask]] = {
     "requests": Rate(
         metric="cardan_requests_total", unless=(("outcome", ("invalid", "client-error")),)
     ),
-    "shed": Rate(metric="cardan_requests_total", where=(("outcome", ("shed",)),)),
+    "answered": Rate(metric="cardan_requests_total", where=(("outcome", ("ok",)),)),
+    # turned away: by the gateway, or by every engine that it has asked
+    "shed": Rate(metric="cardan_requests_total", where=(("outcome", ("shed", "refused")),)),
     "prompt_tokens": Rate(metric="cardan_prompt_tokens_total"),
     "output_tokens": Rate(metric="cardan_completion_tokens_total"),
     "promises_kept": Rate(

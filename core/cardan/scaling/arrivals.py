@@ -8,9 +8,10 @@ and a load of twice that looks the same. What has begun and not ended tells the 
 
 over the window of the source's rates, or the part of it that tells most. In flight never counts
 against the load (an endpoint that leaves takes its requests out of the sum). Tokens follow from
-arrivals and the tokens of a mean request, which what ended tells truly: as learned, unless the
-window's own mean lies farther off than chance explains (four standard errors of lengths that vary
-as much as their mean), for then the mix has changed.
+arrivals and the tokens of a mean request, which what was answered tells truly: as learned, unless
+the window's own mean lies farther off than chance explains (four standard errors of lengths that
+vary as much as their mean), for then the mix has changed. Only who was answered has tokens: who is
+shed, or finds no engine, asks for as many, and an outage is no mix of small requests.
 
 Half a minute of forty requests a second wavers by 3 % though nothing changes, and a fleet that is
 kept at the most that was wanted in five minutes pays for it with every tenth replica. So a rate
@@ -76,19 +77,17 @@ def arrived(memory: ArrivalMemory, demand: Demand, learned: Learned) -> Demand:
     if ended is None:
         return demand
     rate = ended + _piled_up(memory)
-    window = ended * WINDOW_S
+    answered = demand.counted
+
+    def tokens(told: Datum, mean: LearnedMean) -> Datum:
+        return told if told.known is None else _tokens(rate, ended, answered, told, mean)
+
     return msgspec.structs.replace(
         demand,
         requests_per_s=_datum(rate, demand.requests_per_s),
-        prompt_tokens_per_s=_tokens(
-            rate, window, ended, demand.prompt_tokens_per_s, learned.prompt_tokens
-        ),
-        uncached_tokens_per_s=_tokens(
-            rate, window, ended, demand.uncached_tokens_per_s, learned.uncached_tokens
-        ),
-        output_tokens_per_s=_tokens(
-            rate, window, ended, demand.output_tokens_per_s, learned.output_tokens
-        ),
+        prompt_tokens_per_s=tokens(demand.prompt_tokens_per_s, learned.prompt_tokens),
+        uncached_tokens_per_s=tokens(demand.uncached_tokens_per_s, learned.uncached_tokens),
+        output_tokens_per_s=tokens(demand.output_tokens_per_s, learned.output_tokens),
     )
 
 
@@ -152,16 +151,18 @@ def _piled_up(memory: ArrivalMemory) -> float:
     return max((0.0, *rates))
 
 
-def _tokens(rate: float, window: float, ended: float, told: Datum, learned: LearnedMean) -> Datum:
-    """Tokens a second of what arrives."""
-    tokens = told.known
-    if tokens is None:
-        return told
+def _tokens(
+    rate: float, ended: float, answered: float | None, told: Datum, learned: LearnedMean
+) -> Datum:
+    """Tokens a second of what arrives: as many a request as those have that were answered."""
+    tokens = told.known or 0.0
     usual = learned.value if learned.mean is None else learned.mean
-    if ended <= 0:
+    if answered is None and usual <= 0:
+        answered = ended  # nothing better is known
+    if not answered:
         return _datum(rate * usual, told)
-    seen = tokens / ended
-    chance = _SIGMAS / sqrt(max(window, 1.0))
+    seen = tokens / answered
+    chance = _SIGMAS / sqrt(max(answered * WINDOW_S, 1.0))
     size = usual if usual > 0 and abs(seen - usual) <= chance * usual else seen
     return _datum(rate * size, told)
 

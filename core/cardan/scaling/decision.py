@@ -44,6 +44,7 @@ class ReasonCode(enum.StrEnum):
     PENDING_RECALLED = "PendingRecalled"  # what is under way is far too much by now
     CAPACITY_SHORTAGE = "InsufficientCapacity"  # the scheduler finds no node
     CONSOLIDATION_VETO = "WouldScaleUpAgain"  # without one, this would be undone
+    SHEDDING = "RequestsShed"  # somebody is turned away: nothing shrinks
     METRICS_MISSING = "MetricsMissing"
     METRICS_STALE = "MetricsStale"
     METRICS_FAILED = "MetricsFailed"

@@ -1,7 +1,8 @@
 """What a role needs: the policies are asked, and the largest answer counts.
 
 What they lack decides how it may be used. A number that is missing, stale or failed keeps a role
-from shrinking; it may still grow by what is known. Where nobody can tell, it stays as it is.
+from shrinking; it may still grow by what is known. Where nobody can tell, it stays as it is. So it
+does while anybody is turned away: whatever the numbers say, it is not too much that is there.
 """
 
 from __future__ import annotations
@@ -68,7 +69,11 @@ def need(view: RoleView, memories: PolicyMemories, now: WallTime) -> Need:
         for key, policy in _keyed(view)
     ]
     reasons = list(_lacking(asked, view.observation))
-    hold = any(one.replicas is None or one.lacking for one in asked)
+    shed = view.observation.demand.shed_per_s.known or 0.0
+    if shed > 0:
+        words = f"not lowered while {shed:.3g} requests a second are turned away"
+        reasons.append(ScalingReason(ReasonCode.SHEDDING, words))
+    hold = shed > 0 or any(one.replicas is None or one.lacking for one in asked)
     known = [one for one in asked if one.replicas is not None]
     replicas = view.current
     if known:

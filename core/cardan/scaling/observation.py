@@ -50,7 +50,8 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     are prompt tokens that a prefix cache did not save: the work of prefill. `attainment` is the
     share of streams whose first token came in time, over the source's long window (5 min), as are
     the 95th percentile `ttft_p95_s` and the mean inter-token latency `itl_s`. `held` counts
-    requests that wait in gateways for an endpoint, `shed_per_s` those turned away.
+    requests that wait in gateways for an endpoint, `shed_per_s` those turned away, and
+    `answered_per_s` those that an engine answered to their end: only these have tokens.
     """
 
     requests_per_s: Datum = MISSING
@@ -62,6 +63,15 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     itl_s: Datum = MISSING
     held: Datum = MISSING
     shed_per_s: Datum = MISSING
+    answered_per_s: Datum = MISSING
+
+    @property
+    def counted(self) -> float | None:
+        """Requests a second whose tokens are counted; None where nobody can tell."""
+        if self.answered_per_s.known is not None:
+            return self.answered_per_s.known
+        ended, shed = self.requests_per_s.known, self.shed_per_s.known
+        return None if ended is None or shed is None else max(0.0, ended - shed)
 
 
 class PendingReplica(msgspec.Struct, frozen=True):

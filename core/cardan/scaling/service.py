@@ -154,7 +154,7 @@ def learn(learned: Learned, spec: ScalingSpec, observation: Observation, now: Wa
     if step_s <= 0:
         return learned
     demand = observation.demand
-    requests = demand.requests_per_s.known
+    requests = demand.counted
     return Learned(
         prefill_s=_learn_prefill(learned, spec, observation, step_s),
         prompt_tokens=_per(

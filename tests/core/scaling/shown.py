@@ -41,6 +41,7 @@ def demand(requests: float | None = 10.0, **changed: float | None) -> Demand:
         "uncached_tokens_per_s": None if requests is None else requests * 2000.0,
         "output_tokens_per_s": None if requests is None else requests * 200.0,
         "held": 0.0,
+        "shed_per_s": 0.0,
     }
     return Demand(**{name: fresh(value) for name, value in (each | changed).items()})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from cardan.endpoint import EndpointId
 from cardan.instants import WallTime
@@ -28,12 +30,17 @@ def fresh(value: float) -> Datum:
     return Datum(value, WallTime(0.0), Freshness.FRESH)
 
 
-def demand(requests: float, uncached: float) -> Demand:
+def demand(
+    requests: float, uncached: float, *, shed: float | None = 0.0, answered: float | None = None
+) -> Demand:
+    """So many end a second; tokens are those of requests of that size, if all had been answered."""
     return Demand(
         requests_per_s=fresh(requests),
         prompt_tokens_per_s=fresh(1000.0 * requests),
         uncached_tokens_per_s=fresh(uncached * requests),
         output_tokens_per_s=fresh(100.0 * requests),
+        answered_per_s=Datum() if answered is None else fresh(answered),
+        shed_per_s=Datum() if shed is None else fresh(shed),
     )
 
 
@@ -86,6 +93,34 @@ def test_chance_does_not_change_the_size_of_a_request_but_another_mix_does() -> 
     for other in (1200.0, 300.0):
         changed = arrived(ArrivalMemory(), demand(20.0, other), LEARNED)
         assert changed.uncached_tokens_per_s.known == pytest.approx(other * 20)
+
+
+def tokens(told: Demand) -> float:
+    """Uncached tokens a second of what arrives, where nothing piles up."""
+    return arrived(ArrivalMemory(), told, LEARNED).uncached_tokens_per_s.known or 0.0
+
+
+def test_requests_that_are_shed_are_as_large_as_those_that_are_served() -> None:
+    # 80/s end: 20 are served 600 tokens each, 60 are shed and have none
+    assert tokens(demand(80.0, 150.0, shed=60.0)) == pytest.approx(80 * 600.0)
+    # those that are served show another mix
+    assert tokens(demand(80.0, 300.0, shed=60.0)) == pytest.approx(80 * 1200.0)
+
+
+def test_where_it_is_known_what_was_answered_is_what_has_tokens() -> None:
+    # nobody was shed: 60 of 80 broke, or found no engine
+    assert tokens(demand(80.0, 300.0, answered=20.0)) == pytest.approx(80 * 1200.0)
+
+
+@pytest.mark.parametrize("told", [{"shed": 80.0}, {"answered": 0.0}, {"shed": None}])
+def test_where_nobody_was_answered_or_can_tell_requests_are_as_large_as_ever(told: Any) -> None:
+    assert tokens(demand(80.0, 1e-6, **told)) == pytest.approx(80 * 600.0)
+
+
+def test_without_a_past_what_ended_stands_for_what_was_answered() -> None:
+    unknown = demand(80.0, 300.0, shed=None)
+    told = arrived(ArrivalMemory(), unknown, Learned()).uncached_tokens_per_s.known
+    assert told == pytest.approx(80 * 300.0)
 
 
 def steady(*rates: float) -> float:

@@ -9,7 +9,7 @@ import pytest
 from cardan.endpoint import Role
 from cardan.instants import WallTime
 from cardan.scaling.learned_mean import LearnedMean
-from cardan.scaling.observation import Demand, EndpointLoad, Observation, PoolState
+from cardan.scaling.observation import MISSING, Demand, EndpointLoad, Observation, PoolState
 from cardan.scaling.service import (
     PRIOR_ITL_PER_REQUEST_S,
     PRIOR_PREFILL_S,
@@ -85,6 +85,16 @@ def test_a_mean_request_is_learned_and_its_hits() -> None:
 
 def test_no_requests_teach_nothing_of_requests() -> None:
     assert learned_of(asked=demand(0.0)).prompt_tokens == LearnedMean()
+
+
+def test_requests_that_are_shed_do_not_make_the_mean_request_smaller() -> None:
+    served = demand(10.0)
+    half = msgspec.structs.replace(served, requests_per_s=fresh(20.0), shed_per_s=fresh(10.0))
+    broken = msgspec.structs.replace(served, requests_per_s=fresh(90.0), answered_per_s=fresh(10.0))
+    unknown = msgspec.structs.replace(half, shed_per_s=MISSING)
+    assert learned_of(asked=half).prompt_tokens.value == 4000.0
+    assert learned_of(asked=broken).prompt_tokens.value == 4000.0
+    assert learned_of(asked=unknown).prompt_tokens == LearnedMean()
 
 
 def test_pools_are_compared_by_what_they_do_once_they_have_done_it() -> None:

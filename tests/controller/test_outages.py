@@ -1,0 +1,72 @@
+"""An outage makes no fleet smaller: who is turned away asks for as much as who is served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.controller.scene import Scene
+
+MODEL = ("n", "m")
+THROUGHPUT = [{"type": "throughput", "throughput": {"tokensPerSecond": 1000}}]
+AT_ONCE = {"stabilizationWindowSeconds": 0, "limits": [{"replicas": 100, "periodSeconds": 1}]}
+IMPATIENT = {"scaleUp": AT_ONCE, "scaleDown": AT_ONCE}
+POLICIES = pytest.mark.parametrize("policies", [THROUGHPUT, [{"type": "slo"}]])
+
+
+async def known(policies: Any) -> Scene:
+    """A fleet that has served 40 requests and 7000 tokens a second for ten minutes."""
+    scene = Scene(replicas=8)
+    scene.fleet(policies=policies, behavior=IMPATIENT, pool={"maxReplicas": 30})
+    for _ in range(40):
+        scene.load(40.0, 7000.0)
+        await scene.tick()
+    return scene
+
+
+@POLICIES
+async def test_a_fleet_grows_by_requests_that_are_shed_as_by_those_that_are_served(
+    policies: Any,
+) -> None:
+    scene = await known(policies)
+    before = scene.replicas["llama"]
+    for _ in range(20):
+        scene.load(40.0, 7000.0)  # what is served is what was served
+        scene.values["requests"] = {MODEL: 80.0}
+        scene.values["shed"] = {MODEL: 40.0}
+        await scene.tick()
+    assert scene.replicas["llama"] >= 1.5 * before
+
+
+@POLICIES
+@pytest.mark.parametrize("turned_away", [40.0, 0.0])
+async def test_a_fleet_of_which_nobody_answers_keeps_its_size(
+    policies: Any, turned_away: float
+) -> None:
+    scene = await known(policies)
+    before = scene.replicas["llama"]
+    for _ in range(20):
+        scene.load(40.0, 0.0)
+        scene.values |= {"answered": {MODEL: 0.0}, "shed": {MODEL: turned_away}}
+        for name in ("in_flight", "running", "endpoint_hit_tokens", "endpoint_tokens"):
+            scene.values[name] = {}
+        scene.unready = scene.replicas["llama"]  # they are all made anew
+        await scene.tick()
+        assert scene.replicas["llama"] >= before
+
+
+async def test_nothing_shrinks_while_anybody_is_turned_away_and_it_says_so() -> None:
+    scene = await known(THROUGHPUT)
+    before = scene.replicas["llama"]
+    for _ in range(10):
+        scene.load(5.0, 875.0)
+        scene.values["shed"] = {MODEL: 0.2}
+        await scene.tick()
+    assert scene.replicas["llama"] == before
+    reasons = scene.ticker.decisions["n", "llama"].pools[0].reasons
+    words = "not lowered while 0.2 requests a second are turned away"
+    assert words in [reason.message for reason in reasons]
+    scene.load(5.0, 875.0)
+    await scene.tick()
+    assert scene.ticker.decisions["n", "llama"].pools[0].desired < before

@@ -59,7 +59,7 @@ _UNANSWERED: Final = frozenset({Fault.TIMEOUT, Fault.BROKEN})
 
 
 class Decided(NamedTuple):
-    """A fleet in the middle of a tick."""
+    """A fleet in the middle of a tick. `turn` tells whether another one has taken it since."""
 
     key: Key
     fleet: Fleet
@@ -69,6 +69,7 @@ class Decided(NamedTuple):
     observation: Observation
     decision: ScalingDecision
     memory: Memory
+    turn: int
 
     @property
     def acts(self) -> bool:

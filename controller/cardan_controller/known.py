@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Known:
-    """One fleet's. Whoever decides for it or writes holds `busy`.
+    """One fleet's. Whoever writes has taken it and holds `busy`; `turn` counts how often.
 
     `seen` is what each pool's scale asked for when it was looked at last, `written` what we asked
     for last; `manual` who has changed it since. `home` is where the gateways were told, `told_at`
@@ -46,6 +46,12 @@ class Known:
         self.home: Home | None = None
         self.told_at = WallTime(0.0)
         self.busy = asyncio.Lock()
+        self.turn = 0
+
+    async def take(self) -> None:
+        """To write; who takes it lets `busy` go. Does not wait while nobody has it."""
+        await self.busy.acquire()
+        self.turn += 1
 
     def look(self, part: Part, mode: Mode) -> None:
         """A scale that changed, and not by us, was changed by hand: until we change it again.

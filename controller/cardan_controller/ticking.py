@@ -4,8 +4,10 @@ Everything up to the writes is pure and takes one clock; fleets are carried out 
 fleet that cannot be decided for (a fault of ours) takes no other with it: it is logged, counted,
 and tried again at the next tick.
 
-A tick may be over some fleets only, while one over all of them is still writing: somebody waits for
-a fleet that sleeps. What is under way for a fleet is finished first (`Known.busy`).
+A tick may be over some fleets only, while one over all of them is still deciding or writing:
+somebody waits for a fleet that sleeps. Deciding holds no fleet. Before anything is written a fleet
+is taken (`Known.busy`), and that only if no other tick has taken it since it was decided for;
+otherwise it is looked at again.
 """
 
 from __future__ import annotations
@@ -128,18 +130,16 @@ class Ticker:
                 if known.busy.locked():
                     again.add(key)
                     continue
-                await known.busy.acquire()  # nobody has it: this does not wait
                 one = self._guarded(key, fleet, known, seen)
                 if one is not None:
                     decided.append(one)
                 elif fleet.problem:
+                    await known.take()
                     refusal = self._carrier.refuse(fleet, known, room, now)
                     group.create_task(self._let_go(key, known, refusal), name=f"fleet-{key[1]}")
-                else:
-                    known.busy.release()
                 beat()
                 await asyncio.sleep(0)  # a lease is to be renewed, gateways push
-            for one in self._shared(decided, cluster):
+            for one in self._shared(await self._taken(decided, again), cluster):
                 self.decisions[one.key] = one.decision
                 group.create_task(self._carried(one, room, again), name=f"fleet-{one.key[1]}")
         return again
@@ -217,7 +217,7 @@ class Ticker:
         decision, memory = decide(spec.scaling(), observation, known.memory, now, held)
         if cluster.stale and not held:
             decision = growing_only(decision, cluster.stale)
-        return Decided(key, fleet, spec, known, part, observation, decision, memory)
+        return Decided(key, fleet, spec, known, part, observation, decision, memory, known.turn)
 
     def _remembered(self, key: Key, fleet: Fleet) -> Known:
         """What is known; of a fleet that is new here, what its status remembers."""
@@ -225,6 +225,19 @@ class Ticker:
         if known is None or known.uid != fleet.meta.uid:
             known = self._known[key] = Known(fleet)
         return known
+
+    async def _taken(self, decided: Sequence[Decided], again: set[Key]) -> list[Decided]:
+        """Those that no other tick has taken since they were decided for: now each is ours."""
+        mine: list[Decided] = []
+        for one in decided:
+            if self._known.get(one.key) is not one.known:
+                continue  # it has gone, or is another by now
+            if one.known.busy.locked() or one.known.turn != one.turn:
+                again.add(one.key)
+            else:
+                await one.known.take()
+                mine.append(one)
+        return mine
 
     def _shared(self, decided: Sequence[Decided], cluster: Cluster) -> list[Decided]:
         """The decisions that budgets allow; others that share them stand as they did last."""
@@ -242,7 +255,7 @@ class Ticker:
             if not mine:
                 continue
             taken = {
-                "/".join(key): (claim.spec, _taken(claim.decision))
+                "/".join(key): (claim.spec, _in_use(claim.decision))
                 for key, claim in self._claims.items()
                 if claim.budget == name and key not in mine
             }
@@ -306,7 +319,7 @@ def _budget_ref(spec: FleetSpec) -> str:
     return spec.budget_ref.name if spec.budget_ref else ""
 
 
-def _taken(decision: ScalingDecision) -> ScalingDecision:
+def _in_use(decision: ScalingDecision) -> ScalingDecision:
     """What a fleet has, or was given: nobody takes it back while it is not looked at."""
     pools = tuple(
         msgspec.structs.replace(pool, current=max(pool.current, pool.desired), valid=False)

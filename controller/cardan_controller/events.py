@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from cardan.scaling.decision import ReasonCode
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -16,7 +18,10 @@ _WARN_WHEN: Final = {
     ("CapacityAvailable", "False"),
     ("MetricsHealthy", "False"),
     ("SpecValid", "False"),
+    ("ScalingLimited", "Unknown"),
 }
+# Of a fleet that is new nothing was heard long enough: that is as it should be, and no warning.
+_RIGHT_AT_FIRST: Final = {ReasonCode.METRICS_MISSING.value, ReasonCode.METRICS_STALE.value}
 
 
 class Event(NamedTuple):
@@ -40,7 +45,8 @@ def events_of(before: FleetStatus, after: FleetStatus, *, acts: bool = True) -> 
         is_new = known.get(condition.type) is not condition.status
         if is_new and (condition.type, condition.status.value) in _WARN_WHEN:
             note = f"{condition.type}: {condition.message}"
-            yield Event(condition.reason, note, warning=True)
+            expected = condition.type not in known and condition.reason in _RIGHT_AT_FIRST
+            yield Event(condition.reason, note, warning=not expected)
     hands = {pool.name: pool.manual for pool in before.pools}
     for pool in after.pools:
         if pool.manual and hands.get(pool.name) != pool.manual:

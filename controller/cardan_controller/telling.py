@@ -12,7 +12,7 @@ import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
-from cardan.scaling.decision import ReasonCode
+from cardan.scaling.decision import ReasonCode, ScalingReason
 from cardan.scaling.observation import Datum, Freshness
 
 from cardan_controller.crds.status import (
@@ -31,13 +31,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from cardan.instants import WallTime
-    from cardan.scaling.decision import PoolDecision, ScalingDecision, ScalingReason
+    from cardan.scaling.decision import PoolDecision, ScalingDecision
     from cardan.scaling.memory import Memory
     from cardan.scaling.observation import Observation
 
     from cardan_controller.crds.fleet import FleetSpec
 
 MAX_DECISIONS: Final = 10
+# That somebody else scales a target, as the reason of other conditions than that of its name.
+CONFLICT: Final = ConditionType.CONFLICT.value
 # A fleet that is new learns something with every tick. Who takes over learns these minutes again.
 LEARNED_S: Final = 120.0
 _LEARNED: Final = ("learned", "forecast", "policies")
@@ -61,7 +63,8 @@ class Tick(NamedTuple):
     """What one tick of one fleet came to.
 
     `conflict` names who else scales its targets, `failure` what could not be written, `not_begun`
-    the pools of which nothing was, `stale` what of the cluster is not heard.
+    the pools of which nothing was, `stale` what of the cluster is not heard, `no_budget` the budget
+    that the fleet names and nobody has.
     """
 
     generation: int
@@ -74,6 +77,7 @@ class Tick(NamedTuple):
     not_begun: frozenset[str] = frozenset()
     stale: str = ""
     selector: str = ""
+    no_budget: str = ""
 
 
 def told(before: FleetStatus, tick: Tick, now: WallTime) -> FleetStatus:
@@ -96,11 +100,12 @@ def told(before: FleetStatus, tick: Tick, now: WallTime) -> FleetStatus:
 
 def refused(before: FleetStatus, generation: int, problem: str, now: WallTime) -> FleetStatus:
     """The status of a fleet whose specification cannot be decided by: nothing else changes."""
-    truth = _Truth(ConditionType.SPEC_VALID, Truth.FALSE, "Invalid", problem)
-    others = [one for one in before.conditions if one.type != ConditionType.SPEC_VALID.value]
-    (invalid,) = _conditions(before, [truth], generation, now)
+    types = (ConditionType.READY, ConditionType.SPEC_VALID)
+    truths = [_Truth(type_, Truth.FALSE, "Invalid", problem) for type_ in types]
+    others = [one for one in before.conditions if one.type not in types]
+    invalid = _conditions(before, truths, generation, now)
     return msgspec.structs.replace(
-        before, observed_generation=generation, conditions=(*others, invalid)
+        before, observed_generation=generation, conditions=(*others, *invalid)
     )
 
 
@@ -147,22 +152,27 @@ def _truths(tick: Tick, pools: Sequence[PoolStatus]) -> list[_Truth]:
         _Truth(ConditionType.SPEC_VALID, Truth.TRUE, "Valid"),
         _able(tick),
         _active(tick),
-        _first(tick, ConditionType.SCALING_LIMITED, _LIMITS, "DesiredWithinRange"),
+        _limited(tick),
         _metrics(tick),
         _capacity(tick),
         _conflict(tick),
-        _ready(pools),
+        _ready(tick, pools),
     ]
 
 
 def _able(tick: Tick) -> _Truth:
-    for name, pool in sorted(tick.observation.pools.items()):
-        if pool.error:
-            words = f"{name}: {pool.error}"
-            return _Truth(ConditionType.ABLE_TO_SCALE, Truth.FALSE, "TargetError", words)
+    if missing := _missing(tick):
+        reason = ReasonCode.TARGET_ERROR.value
+        return _Truth(ConditionType.ABLE_TO_SCALE, Truth.FALSE, reason, missing)
     if tick.failure:
         return _Truth(ConditionType.ABLE_TO_SCALE, Truth.FALSE, "WriteFailed", tick.failure)
     return _Truth(ConditionType.ABLE_TO_SCALE, Truth.TRUE, "ReadyForNewScale")
+
+
+def _missing(tick: Tick) -> str:
+    """The first target that cannot be had, and why; empty if all can."""
+    pools = sorted(tick.observation.pools.items())
+    return next((f"{name}: {pool.error}" for name, pool in pools if pool.error), "")
 
 
 def _active(tick: Tick) -> _Truth:
@@ -170,16 +180,40 @@ def _active(tick: Tick) -> _Truth:
         told = _reasons(tick, {code})
         if told:
             words = told[0].message
-            return _Truth(ConditionType.SCALING_ACTIVE, truth, code.value, words)
+            return _Truth(ConditionType.SCALING_ACTIVE, truth, _word(tick, code), words)
     return _Truth(ConditionType.SCALING_ACTIVE, Truth.TRUE, "Active")
 
 
-def _first(tick: Tick, type_: ConditionType, codes: Iterable[ReasonCode], otherwise: str) -> _Truth:
-    """True with the first reason of these codes, else False."""
-    found = _reasons(tick, set(codes))
+def _word(tick: Tick, code: ReasonCode) -> str:
+    """A reason's word. That nothing is to be done is called by who says so: not only a pause."""
+    if code is not ReasonCode.PAUSED or tick.spec.paused:
+        return code.value
+    return CONFLICT if tick.conflict else ReasonCode.MANUAL.value
+
+
+def _limited(tick: Tick) -> _Truth:
+    """What holds the fleet, or that the budget that was to is nobody's."""
+    if tick.no_budget:
+        words = (
+            f"spec.budgetRef.name: the operator's configuration has no budget {tick.no_budget!r}"
+            " (budgets): no budget holds this fleet"
+        )
+        return _Truth(ConditionType.SCALING_LIMITED, Truth.UNKNOWN, "UnknownBudget", words)
+    found = [
+        reason
+        for reason in _reasons(tick, _LIMITS)
+        if not any(reason in pool.reasons for pool in _without_target(tick))
+    ]
     if not found:
-        return _Truth(type_, Truth.FALSE, otherwise)
-    return _Truth(type_, Truth.TRUE, found[0].code.value, found[0].message)
+        return _Truth(ConditionType.SCALING_LIMITED, Truth.FALSE, "DesiredWithinRange")
+    first = found[0]
+    return _Truth(ConditionType.SCALING_LIMITED, Truth.TRUE, first.code.value, first.message)
+
+
+def _without_target(tick: Tick) -> list[PoolDecision]:
+    """Pools whose target cannot be had: no bound holds what is not there."""
+    states = tick.observation.pools
+    return [pool for pool in tick.decision.pools if pool.pool in states and states[pool.pool].error]
 
 
 def _metrics(tick: Tick) -> _Truth:
@@ -209,7 +243,11 @@ def _conflict(tick: Tick) -> _Truth:
     return _Truth(ConditionType.CONFLICT, Truth.FALSE, "NobodyElse")
 
 
-def _ready(pools: Sequence[PoolStatus]) -> _Truth:
+def _ready(tick: Tick, pools: Sequence[PoolStatus]) -> _Truth:
+    if no_target := _missing(tick):
+        return _Truth(ConditionType.READY, Truth.FALSE, ReasonCode.TARGET_ERROR.value, no_target)
+    if tick.conflict:
+        return _Truth(ConditionType.READY, Truth.FALSE, CONFLICT, tick.conflict)
     missing = [pool for pool in pools if pool.ready < pool.current]
     if not missing:
         asleep = pools and not any(pool.current for pool in pools)
@@ -244,6 +282,8 @@ def _pool(tick: Tick, decided: PoolDecision) -> PoolStatus:
     state = tick.observation.pools.get(decided.pool)
     spec = next(pool for pool in tick.spec.pools if pool.name == decided.pool)
     first = decided.reasons[0] if decided.reasons else None
+    if state and state.error:
+        first = ScalingReason(ReasonCode.TARGET_ERROR, state.error)  # whatever else is to be said
     return PoolStatus(
         name=decided.pool,
         role=spec.role,
@@ -253,7 +293,7 @@ def _pool(tick: Tick, decided: PoolDecision) -> PoolStatus:
         pending=len(state.pending) if state else 0,
         draining=len(state.draining) if state else 0,
         manual=state.manual if state else "",
-        reason=first.code.value if first else "",
+        reason=_word(tick, first.code) if first else "",
         message=first.message if first else "",
     )
 

@@ -67,7 +67,7 @@ def test_the_annotation_lets_a_change_by_hand_stand(world: World) -> None:
         until(lambda: world.is_said("Ready", "True"), "a fleet that is well")
         operator.ticks(1)
         scale(world, 4)
-        until(lambda: world.is_said("ScalingActive", "False", "Paused"), "it to stand")
+        until(lambda: world.is_said("ScalingActive", "False", "ChangedByHand"), "it to stand")
         assert "kubectl has scaled main" in world.condition("ScalingActive")["message"]
         operator.ticks(4)
         assert world.replicas() == 4

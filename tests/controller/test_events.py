@@ -60,6 +60,7 @@ def test_who_only_recommends_says_so() -> None:
         (ConditionType.CAPACITY_AVAILABLE, Truth.FALSE),
         (ConditionType.METRICS_HEALTHY, Truth.FALSE),
         (ConditionType.SPEC_VALID, Truth.FALSE),
+        (ConditionType.SCALING_LIMITED, Truth.UNKNOWN),
     ],
 )
 def test_a_condition_that_turns_bad_is_a_warning(type_: ConditionType, bad: Truth) -> None:
@@ -69,6 +70,20 @@ def test_a_condition_that_turns_bad_is_a_warning(type_: ConditionType, bad: Trut
     ]
     assert events(told(type_, bad), told(type_, bad)) == []
     assert events(told(type_, bad), told(type_, good)) == []
+
+
+@pytest.mark.parametrize(
+    ("why", "warns"),
+    [("MetricsMissing", False), ("MetricsStale", False), ("MetricsFailed", True)],
+)
+def test_a_new_fleet_that_was_not_heard_long_enough_is_no_warning(why: str, warns: bool) -> None:
+    condition = Condition(
+        type="MetricsHealthy", status=Truth.FALSE, reason=why, last_transition_time=AT
+    )
+    after = FleetStatus(conditions=(condition,))
+    assert [event.warning for event in events(FleetStatus(), after)] == [warns]
+    healthy = told(ConditionType.METRICS_HEALTHY, Truth.TRUE)
+    assert [event.warning for event in events(healthy, after)] == [True]
 
 
 def test_a_change_by_hand_is_told_by_name() -> None:

@@ -17,6 +17,7 @@ from cardan.scaling.observation import (
     PendingReplica,
     PoolState,
 )
+from cardan_controller.crds.documents import status_document
 from cardan_controller.crds.fleet import FleetPool, FleetSpec, TargetRef
 from cardan_controller.crds.status import FleetStatus, Truth
 from cardan_controller.telling import LEARNED_S, MAX_DECISIONS, Tick, is_news, refused, told
@@ -111,7 +112,9 @@ def test_a_fleet_that_is_well() -> None:
             ("True", "TooManyReplicas", "10 are allowed"),
         ),
         (
-            tick(notes=(reason(ReasonCode.PAUSED, "spec.paused"),), valid=False),
+            tick(notes=(reason(ReasonCode.PAUSED, "spec.paused"),), valid=False)._replace(
+                spec=msgspec.structs.replace(SPEC, paused=True)
+            ),
             "ScalingActive",
             ("False", "Paused", "spec.paused"),
         ),
@@ -212,3 +215,47 @@ def test_what_is_only_learned_waits_and_what_is_under_way_does_not() -> None:
     assert is_news(before, drains, quiet_s=15.0)
     assert is_news(before, FleetStatus(ready=3, memory=before.memory), quiet_s=15.0)
     assert not is_news(before, before, quiet_s=LEARNED_S)
+
+
+def test_a_fleet_without_its_target_is_not_well_and_sleeps_not() -> None:
+    missing = "there is no Deployment vllm"
+    nonsense = reason(ReasonCode.TOO_MANY, "1.00 replicas are needed: the most is 0")
+    one = tick(
+        reason(ReasonCode.PAUSED), nonsense, current=0, desired=0, valid=False, error=missing
+    )
+    status = told(FleetStatus(), one, NOW)
+    assert conditions(status)["Ready"] == ("False", "TargetError", f"h100: {missing}")
+    assert conditions(status)["AbleToScale"] == ("False", "TargetError", f"h100: {missing}")
+    assert conditions(status)["ScalingLimited"][:2] == ("False", "DesiredWithinRange")
+    assert (status.pools[0].reason, status.pools[0].message) == ("TargetError", missing)
+
+
+def test_a_fleet_that_another_scales_is_not_well_and_not_called_paused() -> None:
+    held = reason(ReasonCode.PAUSED, "HPA x")
+    one = tick(held, notes=(held,), valid=False, conflict="HPA x")
+    status = told(FleetStatus(), one, NOW)
+    assert conditions(status)["Ready"] == ("False", "Conflict", "HPA x")
+    assert conditions(status)["ScalingActive"] == ("False", "Conflict", "HPA x")
+    assert status.pools[0].reason == "Conflict"
+
+
+def test_a_scale_that_a_hand_holds_is_not_called_paused() -> None:
+    held = reason(ReasonCode.PAUSED, "kubectl has scaled h100")
+    status = told(FleetStatus(), tick(held, notes=(held,), valid=False), NOW)
+    assert conditions(status)["ScalingActive"][:2] == ("False", "ChangedByHand")
+    assert conditions(status)["Ready"][:2] == ("True", "AllReady")
+
+
+def test_a_new_fleet_with_a_wrong_specification_says_so_in_every_column() -> None:
+    status = refused(FleetStatus(), 1, "spec.pools: none", NOW)
+    assert conditions(status)["Ready"] == ("False", "Invalid", "spec.pools: none")
+    counts = status_document(status)
+    assert [counts[name] for name in ("desired", "replicas", "ready")] == [0, 0, 0]
+
+
+def test_a_budget_that_nobody_has_is_told_by_name() -> None:
+    status = told(FleetStatus(), tick()._replace(no_budget="gpus"), NOW)
+    truth, why, words = conditions(status)["ScalingLimited"]
+    assert (truth, why) == ("Unknown", "UnknownBudget")
+    assert "spec.budgetRef.name" in words
+    assert "'gpus'" in words

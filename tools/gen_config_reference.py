@@ -193,7 +193,7 @@ def words_page() -> str:
         WORDS_HEAD.replace("{reasons}", table("reason", reasons))
         .replace("{outcomes}", table("outcome", outcomes))
         .replace("{fine}", fine)
-        .replace("{receipt}", table("field", legend.RECEIPT))
+        .replace("{receipt}", table("field", legend.RECEIPT | legend.QUEUED_RECEIPT))
         .replace("{access_log}", table("field", legend.ACCESS_LOG))
     )
 

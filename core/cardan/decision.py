@@ -134,14 +134,16 @@ class QueuedDecision(Decision, kw_only=True):
         """See `Decision`."""
         return self.first.moved
 
-    def receipt(self) -> dict[str, object]:
-        """See `Decision`; with where it was assigned first, and how long it waited there."""
-        return super().receipt() | {
-            "assigned": {
-                "endpoint": self.first.endpoint.id,
-                "reason": self.first.reason.value,
-                "predicted_ttft_s": round(self.first.chosen.ttft_s, 4),
-                "waited_s": round(self.sent_at - self.assigned_at, 4),
-                "migrations": self.migrations,
-            }
+    def assigned(self) -> dict[str, object]:
+        """Where it was assigned at first and why, and how long it waited."""
+        return {
+            "endpoint": self.first.endpoint.id,
+            "reason": self.first.reason.value,
+            "predicted_ttft_s": round(self.first.chosen.ttft_s, 4),
+            "waited_s": round(self.sent_at - self.assigned_at, 4),
+            "migrations": self.migrations,
         }
+
+    def receipt(self) -> dict[str, object]:
+        """See `Decision`."""
+        return super().receipt() | {"assigned": self.assigned()}

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from cardan.decision import QueuedDecision
+
 if TYPE_CHECKING:
     from cardan.fleet import EndpointState
     from cardan.instants import Monotonic
@@ -46,6 +48,10 @@ def receipt_of(exchange: Exchange, dispatched_at: Monotonic | None) -> dict[str,
                 _candidates(decision.receipt()), decision.candidates, strict=True
             )
         ]
+        if isinstance(decision, QueuedDecision):
+            told["assigned"] = decision.assigned() | {
+                "endpoint": public_name(decision.first.endpoint)
+            }
     begun = view.arrived_at if dispatched_at is None else dispatched_at
     told["attempts"] = exchange.attempts
     told["queued_s"] = round(begun - view.arrived_at, 4)

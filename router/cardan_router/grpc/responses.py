@@ -94,10 +94,10 @@ def model(entry: Json) -> inference_pb2.Model:
 
 def receipt(told: Json) -> receipt_pb2.Receipt:
     """A route receipt as `cardan_router.receipts` writes it."""
-    reason = "DECISION_REASON_" + told["reason"].upper().replace("-", "_")
+    assigned = told.get("assigned")
     return receipt_pb2.Receipt(
         endpoint=told["endpoint"],
-        reason=receipt_pb2.DecisionReason.Value(reason),
+        reason=_reason(told["reason"]),
         key=told["key"],
         depth=told["depth"],
         moved=told["moved"],
@@ -106,7 +106,14 @@ def receipt(told: Json) -> receipt_pb2.Receipt:
         candidates=[receipt_pb2.Candidate(**candidate) for candidate in told["candidates"]],
         attempts=told["attempts"],
         queued_s=told["queued_s"],
+        assigned=None
+        if assigned is None
+        else receipt_pb2.Assigned(**assigned | {"reason": _reason(assigned["reason"])}),
     )
+
+
+def _reason(word: str) -> receipt_pb2.DecisionReason.ValueType:
+    return receipt_pb2.DecisionReason.Value("DECISION_REASON_" + word.upper().replace("-", "_"))
 
 
 def _checked(translate: Callable[[Json], T], answer: Json) -> T:

@@ -26,6 +26,8 @@ REASONS: Final[dict[Reason, str]] = {
     Reason.AFFINITY: "the owner of this session or prefix, in policies that know one",
     Reason.BALANCE: "the owner of this session or prefix had too much to do",
     Reason.ONLY: "there was just one to choose",
+    Reason.MIGRATED: "it waited its turn at another candidate, which had too much to do, and was"
+    " moved here (`admission.queues`)",
 }
 
 OUTCOMES: Final[dict[Outcome, str]] = {
@@ -64,6 +66,12 @@ RECEIPT: Final[dict[str, str]] = {
     " that is already there), `cached_tokens` and `uncached_tokens`",
     "attempts": "endpoints that were tried, the answering one included",
     "queued_s": "from arrival to the dispatch that was answered",
+}
+
+QUEUED_RECEIPT: Final[dict[str, str]] = {
+    "assigned": "only of a request that waited for its turn (`admission.queues`): the `endpoint` it"
+    " was assigned to at first, for which `reason`, the `predicted_ttft_s` there, and for how long"
+    " it has `waited_s` since, with how many `migrations` to other candidates",
 }
 
 ACCESS_LOG: Final[dict[str, str]] = {

@@ -8,10 +8,11 @@ import grpc
 import orjson
 import pytest
 from cardan.policies import policy_named
+from cardan.queues import QueuesConfig
 from cardan.scheduler import AdmissionConfig
 from cardan_router.keys import Caller
 from cardan_router.limits import LimitsConfig
-from cardan_router.pb.cardan.v1 import inference_pb2, prompt_pb2
+from cardan_router.pb.cardan.v1 import inference_pb2, prompt_pb2, receipt_pb2
 from google.protobuf import json_format
 from grpc import aio
 
@@ -179,6 +180,22 @@ async def test_a_full_queue_says_when_to_come_again() -> None:
         assert got.retry_s == 1.0
         one.go_on.set()
         assert [text_of(pieces) for pieces in await asyncio.gather(*calls)] == ["w0 w1 w2 "] * 2
+
+
+async def test_the_receipt_of_who_waited_its_turn_says_where() -> None:
+    admission = AdmissionConfig(queues=QueuesConfig(window=1))
+    async with engine() as one, door([one.url], admission=admission) as gate:
+        one.go_on.clear()
+        first = asyncio.ensure_future(read(gate.inference.Generate(chat(max_tokens=1))))
+        await until(lambda: gate.open_leases == 1)
+        second = asyncio.ensure_future(gate.inference.GenerateUnary(chat(explain=True)))
+        await until(lambda: len(gate.gateway.scheduler.queues or ()) == 1)
+        one.go_on.set()
+        await first
+        told = (await second).receipt.assigned
+        assert (told.endpoint, told.migrations) == ("e0", 0)
+        assert told.waited_s > 0
+        assert told.reason == receipt_pb2.DECISION_REASON_POLICY
 
 
 async def test_an_engine_that_is_gone_is_unavailable_and_says_when_to_come_again() -> None:

@@ -52,6 +52,8 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     """A baseline policy gave up affinity for balance."""
     DECISION_REASON_ONLY: _DecisionReason.ValueType  # 12
     """There was just one endpoint."""
+    DECISION_REASON_MIGRATED: _DecisionReason.ValueType  # 13
+    """It waited its turn at another candidate, which was hot, and was moved."""
 
 class DecisionReason(_DecisionReason, metaclass=_DecisionReasonEnumTypeWrapper):
     """Why an endpoint was chosen."""
@@ -81,6 +83,8 @@ DECISION_REASON_BALANCE: DecisionReason.ValueType  # 11
 """A baseline policy gave up affinity for balance."""
 DECISION_REASON_ONLY: DecisionReason.ValueType  # 12
 """There was just one endpoint."""
+DECISION_REASON_MIGRATED: DecisionReason.ValueType  # 13
+"""It waited its turn at another candidate, which was hot, and was moved."""
 Global___DecisionReason: _TypeAlias = DecisionReason  # noqa: Y015
 
 @_typing.final
@@ -122,6 +126,44 @@ class Candidate(_message.Message):
 Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
 
 @_typing.final
+class Assigned(_message.Message):
+    """The wait for a turn, where the gateway holds the endpoints' queues."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PREDICTED_TTFT_S_FIELD_NUMBER: _builtins.int
+    WAITED_S_FIELD_NUMBER: _builtins.int
+    MIGRATIONS_FIELD_NUMBER: _builtins.int
+    endpoint: _builtins.str
+    """The endpoint that the request was assigned to at first."""
+    reason: Global___DecisionReason.ValueType
+    """Why that one."""
+    predicted_ttft_s: _builtins.float
+    """What was predicted there, in seconds from then."""
+    waited_s: _builtins.float
+    """From then until it was sent, in seconds."""
+    migrations: _builtins.int
+    """How often it was moved meanwhile."""
+    def __init__(
+        self,
+        *,
+        endpoint: _builtins.str = ...,
+        reason: Global___DecisionReason.ValueType = ...,
+        predicted_ttft_s: _builtins.float = ...,
+        waited_s: _builtins.float = ...,
+        migrations: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "migrations", b"migrations", "predicted_ttft_s", b"predicted_ttft_s", "reason", b"reason", "waited_s", b"waited_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Assigned: _TypeAlias = Assigned  # noqa: Y015
+
+@_typing.final
 class Receipt(_message.Message):
     """One routing decision and what came of it so far."""
 
@@ -137,6 +179,7 @@ class Receipt(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     QUEUED_S_FIELD_NUMBER: _builtins.int
     MOVED_FIELD_NUMBER: _builtins.int
+    ASSIGNED_FIELD_NUMBER: _builtins.int
     endpoint: _builtins.str
     """The endpoint's name."""
     reason: Global___DecisionReason.ValueType
@@ -156,6 +199,10 @@ class Receipt(_message.Message):
     """An operator has given the key other owners than hashing would."""
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]: ...
+    @_builtins.property
+    def assigned(self) -> Global___Assigned:
+        """Only of a request that waited for its turn."""
+
     def __init__(
         self,
         *,
@@ -169,11 +216,14 @@ class Receipt(_message.Message):
         attempts: _builtins.int = ...,
         queued_s: _builtins.float = ...,
         moved: _builtins.bool = ...,
+        assigned: Global___Assigned | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_assigned", b"_assigned", "assigned", b"assigned"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "candidates", b"candidates", "depth", b"depth", "endpoint", b"endpoint", "key", b"key", "moved", b"moved", "predicted_cached_tokens", b"predicted_cached_tokens", "predicted_ttft_s", b"predicted_ttft_s", "queued_s", b"queued_s", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_assigned", b"_assigned", "assigned", b"assigned", "attempts", b"attempts", "candidates", b"candidates", "depth", b"depth", "endpoint", b"endpoint", "key", b"key", "moved", b"moved", "predicted_cached_tokens", b"predicted_cached_tokens", "predicted_ttft_s", b"predicted_ttft_s", "queued_s", b"queued_s", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__assigned: _TypeAlias = _typing.Literal["assigned"]  # noqa: Y015
+    _WhichOneofArgType__assigned: _TypeAlias = _typing.Literal["_assigned", b"_assigned"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__assigned) -> _WhichOneofReturnType__assigned | None: ...
 
 Global___Receipt: _TypeAlias = Receipt  # noqa: Y015

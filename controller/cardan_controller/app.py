@@ -261,7 +261,6 @@ class Operator:
         foreign = [ref for ref in targets if not self.view.watches(ref)]
         await self._scales.refresh(foreign, whole=whole)
         self._pods = PodIndex(pod for _, pod in self.view.pods.items())
-        specs = [(home_of(fleet), fleet.spec) for _, fleet in self.fleets if fleet.spec is not None]
         return Cluster(
             pods=self._pods,
             target=lambda ref: self._scales.target(ref, self.view.workload(ref)),
@@ -269,7 +268,7 @@ class Operator:
             budgets=gathering.by_namespace([one for _, one in self.view.budgets.items()]),
             overlay=lambda namespace, name: self.view.overlays.get(f"{namespace}/{name}"),
             ready_gateways=lambda *named: self._gateway_pods.ready(self._pods, *named),
-            claimed=gathering.claims(specs),
+            claimed=gathering.claims(fleet for _, fleet in self.fleets),
             stale=self.view.stale(self.config.metrics.stale_after_s),
             with_namespace=self.config.gateways.endpoint_names == "namespace/pod",
         )

@@ -28,11 +28,12 @@ from cardan_controller import events, planning, telling
 from cardan_controller.crds.definitions import API_VERSION, FLEET
 from cardan_controller.crds.fleet import Mode
 from cardan_controller.disruptions import SharedDisruptions
+from cardan_controller.given import in_its_words
 from cardan_controller.planning import Home, Write
 from cardan_controller.remembering import remembered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from cardan.instants import WallTime
     from cardan.scaling.decision import ScalingDecision
@@ -113,6 +114,7 @@ class Carrier:
         identity: str,
     ) -> None:
         self._wake_url = config.wake_url
+        self._budgets = frozenset(config.budgets)
         self._patience_s = config.lease.duration_s - config.lease.renew_deadline_s
         self._fleets = fleets
         self._wakes = wakes
@@ -141,7 +143,8 @@ class Carrier:
         if one.observation.wake_requested_at is not None and _is_awake(one, result, undone):
             self._wakes.done(one.part.home.gateways, one.spec.model)
             self._telemetry.wakes.inc()
-        status = telling.told(known.status, _told(one, given, words, undone), now)
+        tick = _told(one, given, words, undone, self._budgets)
+        status = telling.told(known.status, tick, now)
         self._telemetry.told(*one.key, status)
         await self._tell(one.part.home, known, status, room, now, acts=one.acts)
         return result
@@ -340,9 +343,12 @@ def _not_begun(decision: ScalingDecision, undone: Sequence[Write]) -> frozenset[
     return frozenset((*(write.pool for write in undone if write.what == "scale"), *shrinking))
 
 
-def _told(one: Decided, given: Orders, failure: str, undone: Sequence[Write]) -> telling.Tick:
+def _told(
+    one: Decided, given: Orders, failure: str, undone: Sequence[Write], budgets: Collection[str]
+) -> telling.Tick:
     """What is told of a tick: of what was not to be carried out, only what was decided."""
-    decision = one.decision
+    budget = one.spec.budget_ref.name if one.spec.budget_ref else ""
+    decision = in_its_words(one.spec, one.decision)
     if one.acts:
         decision = msgspec.structs.replace(decision, notes=(*decision.notes, *given.notes))
     return telling.Tick(
@@ -357,3 +363,4 @@ def _told(one: Decided, given: Orders, failure: str, undone: Sequence[Write]) ->
         stale=one.part.stale,
         selector=one.part.selector,
     )
+        no_budget="" if budget in budgets else budget,

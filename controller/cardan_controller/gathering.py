@@ -246,11 +246,20 @@ def _name(target: TargetRef) -> TargetName:
     return target.namespace, target.kind, target.name
 
 
-def claims(fleets: Sequence[tuple[Home, FleetSpec]]) -> dict[TargetRef, str]:
-    """Whose each target is: of several fleets that would scale it, the first by name."""
+def claims(fleets: Iterable[Fleet]) -> dict[TargetRef, str]:
+    """Whose each target is: of several fleets that would scale it, the one that was there first.
+
+    Creations have whole seconds: of those of one second it is the first by name.
+    """
     claimed: dict[TargetRef, str] = {}
-    acting = [item for item in fleets if item[1].mode is Mode.APPLY]
-    for fleet, spec in sorted(acting, key=lambda item: (item[0].namespace, item[0].name)):
-        for pool in spec.pools:
-            claimed.setdefault(target_of(fleet.namespace, pool), f"{fleet.namespace}/{fleet.name}")
+    for fleet in sorted(fleets, key=_seniority):
+        if fleet.spec is None or fleet.spec.mode is not Mode.APPLY:
+            continue
+        namespace, name = fleet.meta.namespace, fleet.meta.name
+        for pool in fleet.spec.pools:
+            claimed.setdefault(target_of(namespace, pool), f"{namespace}/{name}")
     return claimed
+
+
+def _seniority(fleet: Fleet) -> tuple[str, str, str]:
+    return fleet.meta.creation_timestamp, fleet.meta.namespace, fleet.meta.name

@@ -130,6 +130,10 @@ BAD: dict[str, tuple[Document, str]] = {
         fleet(pools=[pool("a", "x"), pool("b", "x")]),
         "pools[].scaleTargetRef: two pools may not scale the same target",
     ),
+    "a kind that has no scale": (
+        of({"apiVersion": "v1", "kind": "Pod"}),
+        "kind must be of what runs replicas",
+    ),
     "prefill without decode": (
         fleet(pools=[PREFILL]),
         "spec.pools: Invalid value",

@@ -276,12 +276,51 @@ async def test_a_fleet_that_only_recommends_is_in_nobodys_way() -> None:
     first = scene.fleet("a-first", mode="Recommend")
     second = scene.fleet("b-second")
     homes = [(home_of(fleet), fleet.spec) for fleet in (first, second) if fleet.spec is not None]
-    assert claims(homes) == {target: "n/b-second"}
+    claimed = claims([first, second])
+    assert claimed == {target: "n/b-second"}
     scaler = by_target([Autoscaler("keda-hpa", target)])
-    cluster = scene.cluster()._replace(autoscalers=scaler, claimed=claims(homes))
+    cluster = scene.cluster()._replace(autoscalers=scaler, claimed=claimed)
     conflicts = [gather(cluster, home, spec, (), scene.now).conflict for home, spec in homes]
     assert conflicts[0] == ""
     assert "keda-hpa" in conflicts[1]
+
+
+async def test_a_target_stays_with_the_fleet_that_was_there_first() -> None:
+    scene = Scene()
+    target = TargetRef("n", "apps/v1", "Deployment", "llama")
+    newer = scene.fleet("a-newer", created="2026-11-21T10:00:01Z")
+    older = scene.fleet("b-older", created="2026-11-21T10:00:00Z")
+    same = scene.fleet("c-same", created="2026-11-21T10:00:00Z")
+    assert claims([newer, same, older]) == {target: "n/b-older"}
+
+
+async def test_a_budget_that_the_configuration_has_not_is_told() -> None:
+    scene = Scene(replicas=1, budgets={"gpus": _budget(4)})
+    scene.fleet(policies=THROUGHPUT, budgetRef={"name": "watts"})
+    await ticks(scene, 1)
+    assert _condition(scene, "ScalingLimited")[:2] == ("Unknown", "UnknownBudget")
+    assert "'watts'" in _condition(scene, "ScalingLimited")[2]
+    scene.fleet(policies=THROUGHPUT, budgetRef={"name": "gpus"})
+    await ticks(scene, 1)
+    assert _condition(scene, "ScalingLimited")[0] != "Unknown"
+
+
+async def test_a_number_that_is_given_is_the_reason_that_is_told() -> None:
+    scene = Scene(replicas=2)
+    scene.fleet(policies=THROUGHPUT, replicas=3)
+    await ticks(scene, 2)
+    told: Any = scene.api.written("status")[0].body
+    (decision,) = told["status"]["lastDecisions"]
+    assert (decision["to"], decision["reason"]) == (3, "SpecReplicas")
+    assert decision["message"] == "spec.replicas: 3"
+    assert _condition(scene, "ScalingLimited")[:2] == ("False", "DesiredWithinRange")
+
+
+def _condition(scene: Scene, type_: str) -> tuple[str, str, str]:
+    """Status, reason and message, as they were told last."""
+    told: Any = scene.api.written("status")[-1].body
+    found = next(one for one in told["status"]["conditions"] if one["type"] == type_)
+    return found["status"], found["reason"], found.get("message", "")
 
 
 async def test_who_acts_no_more_lets_its_drains_go() -> None:

@@ -11,12 +11,14 @@ from cardan_kube.kinds import Kinds
 from cardan_kube.reflector import Fault
 from cardan_kube.writing import Collection
 
+from cardan_controller.cluster.selectors import Operator
 from cardan_controller.cluster.targets import TargetFacts, TargetRef, read_scale
 from cardan_controller.planning import Scaling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from cardan_controller.cluster.selectors import Selector
     from cardan_controller.leading import Api
 
 
@@ -28,6 +30,10 @@ WATCHED: Final = {
 # A scale that cannot be read now is most probably what it was: for so long it counts as that. A
 # target that seemed gone for a moment would be taken for a fleet of nothing.
 REMEMBERED_S: Final = 120.0
+# By these the chart tells what is Cardan's own; simulated engines (`engine`) may be scaled.
+NAME: Final = "app.kubernetes.io/name"
+COMPONENT: Final = "app.kubernetes.io/component"
+OWN: Final = frozenset({"router", "controller"})
 # Questions to the API server that are under way at once.
 AT_ONCE: Final = 8
 
@@ -52,6 +58,8 @@ class Scales:
             return facts
         if facts.leaving:
             return f"the {ref.kind} {ref.name} is being deleted"
+        if _is_cardans(facts.selector):
+            return f"the {ref.kind} {ref.name} is Cardan's own: fleets scale engines"
         path = _path(ref, self._plurals[ref.api_version, ref.kind])
         return Scaling(path, facts.replicas, facts.version, facts.writers), facts
 
@@ -79,9 +87,23 @@ class Scales:
             young = self._clock() - self._read_at.get(ref, float("-inf")) <= REMEMBERED_S
             if error.fault is not Fault.NOT_FOUND and young and before is not None:
                 return before
-            return f"the scale of {ref.kind} {ref.name}: {error}"
+            return f"the scale of {ref.kind} {ref.name}: {error}{_remedy(error)}"
         except (ValueError, msgspec.DecodeError) as error:
             return f"the scale of {ref.kind} {ref.name} cannot be understood: {error}"
+
+
+def _remedy(error: ApiError) -> str:
+    """What to do about a refusal, if that is known."""
+    if error.fault is not Fault.FORBIDDEN:
+        return ""
+    return " (the chart gives rights to other kinds with controller.extraTargets)"
+
+
+def _is_cardans(selector: Selector) -> bool:
+    """Are these pods gateways or the operator, by the labels that the chart gives them?"""
+    asked = {one.label: one.values for one in selector.requirements if one.operator is Operator.IN}
+    name, component = (asked.get(label, frozenset()) for label in (NAME, COMPONENT))
+    return name == {"cardan"} and len(component) == 1 and component <= OWN
 
 
 def _path(ref: TargetRef, plural: str) -> str:

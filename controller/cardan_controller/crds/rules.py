@@ -101,7 +101,8 @@ OBJECTS: Final[dict[type[msgspec.Struct], tuple[Rule, ...]]] = {
     ),
     TargetRef: (
         Rule(
-            "!(self.kind in ['HorizontalPodAutoscaler', 'InferenceFleet', 'ScaledObject'])",
+            "!(self.kind in ['CronJob', 'DaemonSet', 'HorizontalPodAutoscaler', 'InferenceFleet',"
+            " 'Job', 'Pod', 'ScaledObject'])",
             "kind must be of what runs replicas: a Deployment, a StatefulSet, a LeaderWorkerSet …",
             ".kind",
         ),

@@ -31,6 +31,7 @@ class ReasonCode(enum.StrEnum):
     IDLE = "Idle"  # nobody has asked for long enough: zero
     RATIO = "Ratio"  # the deficient role is raised first
     MIX = "CheapestMix"
+    GIVEN = "SpecReplicas"  # somebody else says the number
     # what held it back
     WITHIN_TOLERANCE = "DesiredWithinRange"
     TOO_FEW = "TooFewReplicas"  # raised to the minimum

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cardan_controller.cluster.scales import REMEMBERED_S, Scales
-from cardan_controller.cluster.targets import TargetRef
+from cardan_controller.cluster.selectors import parse
+from cardan_controller.cluster.targets import TargetFacts, TargetRef
 from cardan_kube.api import ApiError
 from cardan_kube.reflector import Fault
 
@@ -48,6 +49,35 @@ class Server:
     async def send(self, request: Request) -> bytes:
         """Nothing is written here."""
         raise AssertionError(request)
+
+
+async def test_a_refusal_says_who_gives_the_right() -> None:
+    server = Server()
+    server.fault = Fault.FORBIDDEN
+    scales = Scales(server, lambda: 0.0)
+    await scales.refresh([REF])
+    found = scales.target(REF, None)
+    assert isinstance(found, str)
+    assert "controller.extraTargets" in found
+
+
+@pytest.mark.parametrize(
+    ("labels", "refused"),
+    [
+        ("app.kubernetes.io/name=cardan,app.kubernetes.io/component=router", True),
+        ("app.kubernetes.io/name=cardan,app.kubernetes.io/component=controller", True),
+        ("app.kubernetes.io/name=cardan,app.kubernetes.io/component=engine", False),
+        ("app.kubernetes.io/name=vllm,app.kubernetes.io/component=router", False),
+        ("app=llama", False),
+    ],
+)
+def test_gateways_and_the_operator_are_nobodys_to_scale(labels: str, refused: bool) -> None:
+    scales = Scales(Server(), lambda: 0.0)
+    ref = TargetRef("n", "apps/v1", "Deployment", "cardan-router")
+    found = scales.target(ref, TargetFacts(replicas=2, selector=parse(labels)))
+    assert isinstance(found, str) is refused
+    if isinstance(found, str):
+        assert found == "the Deployment cardan-router is Cardan's own: fleets scale engines"
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ class _Reader:
         age_s = answers.value("sample_age_s", group)
         heard = answers.value("gateways", group)
         self.at = WallTime(answers.at - (age_s or 0.0))
-        self._failed = answers.by_name["sample_age_s"].failed
+        self._failed = answers.by_name["sample_age_s"].failed or answers.by_name["gateways"].failed
         self._absent = age_s is None
         self._stale = _why_stale(age_s, heard, subject.gateways, stale_after_s)
 
@@ -205,8 +205,8 @@ def _why_stale(
         return f"the youngest sample is {age_s:.0f} s old"
     if age_s is not None and age_s < -stale_after_s:
         return f"the youngest sample is of {-age_s:.0f} s from now: clocks differ"
-    if gateways is not None and heard is not None and heard < gateways:
-        return f"{heard:.0f} of {gateways} gateways are heard, and for long enough"
+    if gateways is not None and (heard or 0.0) < gateways:
+        return f"{heard or 0:.0f} of {gateways} gateways are heard, and for long enough"
     return ""
 
 

@@ -93,6 +93,12 @@ def test_images_come_from_the_registry_by_digest_before_tag() -> None:
     assert images("a test drive") == {"cardan-router:0.1.0", "cardan-engine:0.1.0"}
 
 
+def test_gateways_are_scraped_as_often_as_an_operator_needs_whatever_prometheus_does() -> None:
+    monitors = of_kind(rendered("labels that all could have set"), "PodMonitor")
+    intervals = {found["spec"]["podMetricsEndpoints"][0].get("interval") for found in monitors}
+    assert intervals == {"15s"}  # four in `metrics.short_window_s`
+
+
 def test_monitoring_brings_what_is_exported_and_nothing_is_changed_on_the_way() -> None:
     objects = rendered("everything that monitors")
     ports = {

@@ -89,6 +89,25 @@ def test_old_or_partial_numbers_are_stale(told: Any, why: str) -> None:
     assert demand.held.freshness is Freshness.MISSING  # and what is not told is not zero
 
 
+@pytest.mark.parametrize(
+    ("heard", "freshness", "why"),
+    [
+        ({}, Freshness.MISSING, "0 of 2 gateways are heard, and for long enough"),
+        ("status 500: timed out", Freshness.FAILED, "requests: status 500: timed out"),
+    ],
+)
+def test_a_rate_of_gateways_that_nobody_has_heard_for_long_enough_is_no_zero(
+    heard: Any, freshness: Freshness, why: str
+) -> None:
+    # what they stand at is known from one scrape, what they count from two
+    told = answers(gateways=heard, in_flight={"e-0": 31.0})
+    demand = demand_of(told, FLEET, STALE_AFTER_S)
+    for datum in (demand.requests_per_s, demand.uncached_tokens_per_s, demand.output_tokens_per_s):
+        assert (datum.value, datum.freshness) == (None, freshness)
+    assert demand.requests_per_s.why == why
+    assert loads_of(told, FLEET, STALE_AFTER_S)[0].in_flight.known is None
+
+
 def test_uncached_tokens_follow_what_engines_report() -> None:
     told = answers(
         prompt_tokens={"m": 1000.0},

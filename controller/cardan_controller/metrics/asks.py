@@ -62,7 +62,7 @@ class Age(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
-    """How many gateways tell a gauge."""
+    """How many gateways tell a gauge, and have for long enough to tell a rate of theirs."""
 
     metric: str
     by: tuple[str, ...] = ()

@@ -72,7 +72,9 @@ def query(ask: Ask, windows: Windows, extra: Mapping[str, str] | None = None) ->
     if isinstance(ask, Age):
         return f"time() - {_by('max', ask.by)} (timestamp({series}))"
     if isinstance(ask, Count):
-        return f"{_by('count', ask.by)} ({_by('group', ('instance',))} ({series}))"
+        # Who is there now, and was long enough for a rate: that takes two samples.
+        heard = f"{series} and count_over_time({series}[{windows[Window.SHORT]}]) >= 2"
+        return f"{_by('count', ask.by)} ({_by('group', ('instance',))} ({heard}))"
     # What gateways and their workers each have a part of is summed up.
     return f"{_by('sum' if ask.sum else 'max', ask.by)} ({series})"
 

@@ -61,6 +61,18 @@ async def test_every_ask_has_the_same_answer(backfilled: live.Prometheus, own: A
         assert own.by_name[name].values == close, name
 
 
+async def test_who_was_scraped_only_once_is_not_heard_for_there_is_no_rate_yet(
+    backfilled: live.Prometheus,
+) -> None:
+    first = min(page.at_s for page in pages())
+    source = PrometheusSource(PrometheusConfig(url=backfilled.url), Windows(SHORT_S, LONG_S))
+    told = await source.read(WallTime(first + 1.0))
+    await source.close()
+    assert told.value("sample_age_s", ("one",)) == pytest.approx(1.0)
+    assert told.by_name["requests"].values == {}
+    assert told.by_name["gateways"].values == {}
+
+
 def test_answers_are_what_was_put_in(own: Answers) -> None:
     assert own.value("sample_age_s", ("one",)) == 4
     assert own.value("gateways", ("one",)) == 2

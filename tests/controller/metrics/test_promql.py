@@ -27,7 +27,11 @@ WINDOWS = Windows(60, 300)
             'cardan_time_to_first_token_seconds_bucket{stream=~"true"}[300s])))',
         ),
         ("sample_age_s", "time() - max by (namespace) (timestamp(cardan_ready))"),
-        ("gateways", "count by (namespace) (group by (namespace, instance) (cardan_ready))"),
+        (
+            "gateways",
+            "count by (namespace) (group by (namespace, instance)"
+            " (cardan_ready and count_over_time(cardan_ready[60s]) >= 2))",
+        ),
         ("in_flight", "sum by (namespace, endpoint) (cardan_endpoint_in_flight)"),
         ("running", "max by (namespace, endpoint) (cardan_engine_running)"),
     ],

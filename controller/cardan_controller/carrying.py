@@ -214,6 +214,8 @@ class Carrier:
     ) -> _Outcome:
         """Write one after the other; the first that fails ends it."""
         for place, write in enumerate(writes):
+            if write.pool:
+                known.asks(write.pool, write.replicas)
             result, words = await self._write(home, write, room)
             if result is Result.DONE and write.pool:
                 known.scaled(write.pool, write.replicas)
@@ -362,5 +364,5 @@ def _told(
         not_begun=_not_begun(decision, undone) if one.acts else frozenset(),
         stale=one.part.stale,
         selector=one.part.selector,
-    )
         no_budget="" if budget in budgets else budget,
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from cardan.instants import WallTime
@@ -26,13 +26,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Who writes in our name what we have not asked for.
+ANOTHER: Final = f"another {MANAGER}"
+
 
 class Known:
     """One fleet's. Whoever writes has taken it and holds `busy`; `turn` counts how often.
 
     `seen` is what each pool's scale asked for when it was looked at last, `written` what we asked
-    for last; `manual` who has changed it since. `home` is where the gateways were told, `told_at`
-    when the status was written last.
+    for last, `asked` also if that was refused; `manual` who has changed it since. `home` is where
+    the gateways were told, `told_at` when the status was written last.
     """
 
     def __init__(self, fleet: Fleet) -> None:
@@ -42,7 +45,9 @@ class Known:
         pools = fleet.status.pools
         self.seen = {pool.name: pool.current for pool in pools}
         self.written = {pool.name: pool.desired for pool in pools}
+        self.asked: dict[str, int] = {}
         self.manual = {pool.name: pool.manual for pool in pools if pool.manual}
+        self.looked = False
         self.home: Home | None = None
         self.told_at = WallTime(0.0)
         self.busy = asyncio.Lock()
@@ -69,9 +74,22 @@ class Known:
                 who = scaling.writers[0] if scaling.writers else "somebody"
                 if who != MANAGER:
                     self.manual[pool] = who
+                elif self.looked and scaling.replicas != self.asked.get(pool):
+                    self._is_of_another(pool, scaling)
             elif scaling.replicas == self.written.get(pool):
                 self.manual.pop(pool, None)  # it was changed back
             self.seen[pool] = scaling.replicas
+        self.looked = True
+
+    def _is_of_another(self, pool: str, scaling: Scaling) -> None:
+        """Two that lead, each by a Lease of its own, undo each other's work."""
+        self.manual[pool] = ANOTHER
+        words = "%s: another operator has set %d replicas: only one may look after a fleet"
+        log.warning(words, scaling.path, scaling.replicas)
+
+    def asks(self, pool: str, replicas: int) -> None:
+        """We are about to ask for so many."""
+        self.asked[pool] = replicas
 
     def tried(self, pool: str, replicas: int) -> None:
         """We have asked for so many, and were not answered."""

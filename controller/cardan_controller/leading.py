@@ -161,7 +161,10 @@ class Leader:
         return self._told(await self._api.send(request))
 
     def _told(self, body: bytes) -> Lease:
-        found = _decode(body)
+        try:
+            found = _decode(body)
+        except msgspec.DecodeError as error:
+            raise ApiError(Fault.GARBAGE, f"what it says cannot be read: {error}") from error
         self._leader_address = found.metadata.annotations.get(ADDRESS, "")
         spec = found.spec
         return Lease(

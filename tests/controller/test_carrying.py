@@ -124,3 +124,38 @@ def told_pools(scene: Scene) -> list[dict[str, Any]]:
     """The pools as they were told last."""
     told: Any = scene.api.written("status")[-1].body
     return list(told["status"]["pools"])
+
+
+async def test_another_operator_at_the_same_fleet_is_noticed() -> None:
+    scene = Scene(replicas=1)
+    scene.fleet(policies=THROUGHPUT, behavior=IMPATIENT)
+    for _ in range(3):
+        scene.load(5.0, 2500.0)
+        await scene.tick()
+    assert scene.replicas["llama"] == 3
+    assert "ChangedByHand" not in told_events(scene)
+    scene.replicas["llama"] = 4  # not by us, and in our name
+    await scene.tick()
+    assert "ChangedByHand" in told_events(scene)
+    assert told_pools(scene)[0]["manual"] == "another cardan-controller"
+
+
+async def test_what_who_led_before_has_written_last_is_not_another_operators() -> None:
+    scene = Scene(replicas=5)
+    status = {"pools": [{"name": "main", "current": 2, "desired": 3}]}
+    scene.writers["llama"] = ("cardan-controller",)
+    scene.fleet(policies=THROUGHPUT, behavior=IMPATIENT, status=status)
+    scene.load(5.0, 4500.0)
+    await scene.tick()
+    assert "ChangedByHand" not in told_events(scene)
+
+
+async def test_a_write_that_was_refused_and_made_all_the_same_is_ours() -> None:
+    scene = Scene(replicas=1)
+    scene.fleet(policies=THROUGHPUT, behavior=IMPATIENT)
+    scene.load(5.0, 2500.0)
+    scene.api.refuse["scale"] = Fault.REFUSED  # an API server whose etcd is slow
+    await scene.tick()
+    scene.replicas["llama"], scene.writers["llama"] = 3, ("cardan-controller",)
+    await scene.tick()
+    assert "ChangedByHand" not in told_events(scene)

@@ -140,5 +140,6 @@ def _who_waits(
     pushed = observation.wake_requested_at
     if pushed is None or now - pushed >= spec.zero.hold_s:
         return ""
-    younger = memory.slept_at is None or pushed > memory.slept_at
+    # A sleep that is yet to come was written by who led before, whose clock is ahead of ours.
+    younger = memory.slept_at is None or not pushed <= memory.slept_at <= now
     return "a gateway holds a request" if younger else ""

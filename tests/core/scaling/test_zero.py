@@ -197,3 +197,11 @@ def test_sleep_is_remembered_at_the_time_of_what_was_known() -> None:
 def test_only_when_it_slept_is_persisted() -> None:
     memory = ZeroMemory(slept_at=START, quiet_since=START, blind_since=START)
     assert memory.kept() == ZeroMemory(slept_at=START)
+
+
+def test_a_sleep_of_a_clock_that_is_ahead_keeps_nobody_from_waking() -> None:
+    ahead = ZeroMemory(slept_at=WallTime(START + 90))  # written by who led before
+    pushed = seen(START + 10, replicas=0, wake_requested_at=START + 9)
+    assert zero.call(ahead, SPEC, pushed, pushed.at).call is Call.WAKE
+    same = ZeroMemory(slept_at=WallTime(START + 9.5))
+    assert zero.call(same, SPEC, pushed, pushed.at).call is Call.SLEEP

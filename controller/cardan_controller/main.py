@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> int:
-    """Run as a command; 2 for what was asked wrongly."""
+    """Run as a command; 2 for what was asked wrongly, 1 where there is no cluster."""
     parser = _parser()
     args = parser.parse_args(argv)
     if args.replay is not None or args.dry_run:
@@ -70,8 +70,13 @@ def _told(run: Callable[[], int]) -> int:
 
 
 def _serve(config: OperatorConfig) -> int:
+    from cardan_kube.api import outside
+
     from cardan_controller.app import serve  # kopf and grpc: not for a replay
 
+    if nowhere := outside(config.kubeconfig):
+        sys.stderr.write(f"cardan controller: {nowhere}\n")
+        return 1
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",

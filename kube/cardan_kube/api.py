@@ -137,6 +137,16 @@ def in_cluster(kubeconfig: str) -> bool:
     return not kubeconfig and inside and (account or "KUBECONFIG" not in os.environ)
 
 
+def outside(kubeconfig: str) -> str:
+    """Why there is no API server to ask, now or later; empty if a configuration names one."""
+    from kubernetes.aio.config import KUBE_CONFIG_DEFAULT_LOCATION
+
+    where = kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION
+    if in_cluster(kubeconfig) or _any_file(where):
+        return ""
+    return f"this is no pod of a cluster, and there is no {where}"
+
+
 class KubernetesApi:
     """One API server, as the configuration says that it is reached.
 
@@ -273,8 +283,8 @@ async def _connect(kubeconfig: str) -> Any:  # noqa: ANN401 - the package's clie
     try:
         if in_cluster(kubeconfig):
             load_incluster_config(configuration)
-        elif not _any_file(where):
-            raise ConfigException(f"this is no pod of a cluster, and there is no {where}")
+        elif nowhere := outside(kubeconfig):
+            raise ConfigException(nowhere)
         else:
             async with asyncio.timeout(ANSWER_S):  # it may run a plug-in
                 await load_kube_config(

@@ -2,9 +2,9 @@
 
 Two loops. One reads the metrics and ticks over all fleets. The other waits for what is pressing: a
 gateway that holds a request for a fleet that sleeps, a specification that has changed, a scale that
-changed while it was written. It ticks over those fleets alone, by the last metrics, and is never
-held up by the first: neither by a source of metrics that does not answer, nor by the writes of five
-hundred fleets.
+changed while it was written. It ticks over those fleets alone, by the last metrics, as old as they
+are by then, and is never held up by the first: neither by a source of metrics that does not answer,
+nor by the writes of five hundred fleets.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 from cardan.scaling.observation import Datum, Freshness
 from cardan.scaling.policies import External
 
@@ -35,10 +36,21 @@ def named_by(spec: FleetSpec) -> dict[str, str]:
     }
 
 
-def external_of(answers: Answers, spec: FleetSpec, asker: Asker) -> dict[str, Datum]:
+def external_of(
+    answers: Answers, spec: FleetSpec, asker: Asker, stale_after_s: float
+) -> dict[str, Datum]:
     """What is known of each metric that a fleet names; what is not says why, and the field."""
-    return {
+    told = {
         metric: _datum(answers, metric, field, asker) for metric, field in named_by(spec).items()
+    }
+    if answers.age_s <= stale_after_s:
+        return told
+    why = f"it was asked for {answers.age_s:.0f} s ago"
+    return {
+        metric: msgspec.structs.replace(datum, freshness=Freshness.STALE, why=why)
+        if datum.freshness is Freshness.FRESH
+        else datum
+        for metric, datum in told.items()
     }
 
 

@@ -62,9 +62,11 @@ class _Reader:
         age_s = answers.value("sample_age_s", group)
         heard = answers.value("gateways", group)
         self.at = WallTime(answers.at - (age_s or 0.0))
+        self.asked_s = answers.age_s
         self._failed = answers.by_name["sample_age_s"].failed or answers.by_name["gateways"].failed
         self._absent = age_s is None
-        self._stale = _why_stale(age_s, heard, subject.gateways, stale_after_s)
+        since_s = None if age_s is None else age_s + answers.age_s
+        self._stale = _why_stale(since_s, heard, subject.gateways, stale_after_s)
 
     def read(self, name: str, *labels: str, zero: bool = False) -> Datum:
         """One number; `zero`: a series that healthy gateways do not have counts nothing."""
@@ -164,7 +166,7 @@ def _load(reader: _Reader, member: Member, stale_after_s: float) -> EndpointLoad
     told = {name: reader.read(name, member.id) for name in _OF_ENDPOINTS}
     scraped = reader.read("scrape_age_s", member.id)
     for name in _OF_ENGINES:  # as old as the gateway's own scrape of the engine
-        told[name] = _aged(told[name], scraped, stale_after_s)
+        told[name] = _aged(told[name], scraped, reader.asked_s, stale_after_s)
     tokens = told["endpoint_tokens"]
     hits = told["endpoint_hit_tokens"]
     return EndpointLoad(
@@ -255,9 +257,10 @@ def _combined(function: Callable[[float, float], float], one: Datum, other: Datu
     return Datum(function(one.value, other.value), worse.at, worse.freshness, worse.why)
 
 
-def _aged(datum: Datum, age: Datum, stale_after_s: float) -> Datum:
-    if datum.freshness is Freshness.FRESH and age.value is not None and age.value > stale_after_s:
-        why = f"the engine was last read {age.value:.0f} s ago"
+def _aged(datum: Datum, age: Datum, since_s: float, stale_after_s: float) -> Datum:
+    age_s = (age.value or 0.0) + since_s
+    if datum.freshness is Freshness.FRESH and age.value is not None and age_s > stale_after_s:
+        why = f"the engine was last read {age_s:.0f} s ago"
         return Datum(datum.value, datum.at, Freshness.STALE, why)
     return datum
 

@@ -120,7 +120,7 @@ class Ticker:
         """
         self._forget_departed()
         self._telemetry.fleets.set(len(self._fleets))
-        seen = Seen(cluster, answers, HotKeys(answers), now)
+        seen = Seen(cluster, answers.seen(now), HotKeys(answers), now)
         room = Room(AT_ONCE if only is None else AT_ONCE_SOME, beat)
         again: set[Key] = set()
         decided: list[Decided] = []
@@ -203,13 +203,14 @@ class Ticker:
         known.look(part, spec.mode)
         self._carrier.disruptions.note(key, part.limits, known.memory.drains)
         stale_after_s = self._config.metrics.stale_after_s
+        asker = Asker(home.namespace, home.name, spec.model)
         observation = Observation(
             at=now,
             demand=demand_of(answers, part.subject, stale_after_s),
             pools=_with_hands(part, known.manual),
             endpoints=loads_of(answers, part.subject, stale_after_s),
             keys=seen.hot.of(part.subject),
-            external=external_of(answers, spec, Asker(home.namespace, home.name, spec.model)),
+            external=external_of(answers, spec, asker, stale_after_s),
             wake_requested_at=self._wakes.requested_at(home.gateways, spec.model, now),
         )
         held = _held(fleet, spec, part, known)

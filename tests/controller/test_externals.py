@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NOW = WallTime(1_800_000_000.0)
 MINE = Asker("n", "llama", "m")
+STALE_AFTER_S = 45.0
 FIELD = "spec.policies[1].external.metric: "
 
 
@@ -41,7 +42,7 @@ def known(*samples: Sample, failed: str = "", source: str = "") -> Datum:
         dict.fromkeys(ASKS, Answer({}, source)),
         {} if source else {"queue": ExternalAnswer(samples, failed)},
     )
-    return external_of(answers, spec("queue"), MINE)["queue"]
+    return external_of(answers, spec("queue"), MINE, STALE_AFTER_S)["queue"]
 
 
 @pytest.mark.parametrize(
@@ -86,9 +87,17 @@ def test_what_cannot_be_asked_has_failed() -> None:
     assert known(source="no answer").freshness is Freshness.FAILED
 
 
+def test_what_was_asked_for_too_long_ago_is_stale() -> None:
+    told = {"queue": ExternalAnswer((Sample({}, 7.0),))}
+    answers = Answers(NOW, dict.fromkeys(ASKS, Answer({})), told).seen(WallTime(NOW + 60.0))
+    datum = external_of(answers, spec("queue"), MINE, STALE_AFTER_S)["queue"]
+    assert (datum.value, datum.freshness) == (7.0, Freshness.STALE)
+    assert datum.why == "it was asked for 60 s ago"
+
+
 def test_a_metric_that_the_configuration_does_not_have_is_missing() -> None:
     answers = Answers(NOW, dict.fromkeys(ASKS, Answer({})))
-    datum = external_of(answers, spec("queue"), MINE)["queue"]
+    datum = external_of(answers, spec("queue"), MINE, STALE_AFTER_S)["queue"]
     assert datum.freshness is Freshness.MISSING
     assert datum.why == (
         FIELD + "'queue': metrics.external of the operator's configuration has no such metric"

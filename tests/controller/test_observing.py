@@ -108,6 +108,22 @@ def test_a_rate_of_gateways_that_nobody_has_heard_for_long_enough_is_no_zero(
     assert loads_of(told, FLEET, STALE_AFTER_S)[0].in_flight.known is None
 
 
+def test_answers_are_as_old_as_they_are_when_they_are_looked_at() -> None:
+    told = answers(requests={"m": 7.0}, running={"e-0": 3.0}, scrape_age_s={"e-0": 20.0})
+    at_once = demand_of(told.seen(NOW), FLEET, STALE_AFTER_S).requests_per_s
+    later = told.seen(WallTime(NOW + 30.0))
+    soon = demand_of(later, FLEET, STALE_AFTER_S).requests_per_s
+    assert (soon.freshness, soon.at) == (Freshness.FRESH, at_once.at)
+    running = loads_of(later, FLEET, STALE_AFTER_S)[0].running
+    assert (running.freshness, running.why) == (
+        Freshness.STALE,
+        "the engine was last read 50 s ago",
+    )
+    late = demand_of(told.seen(WallTime(NOW + 240.0)), FLEET, STALE_AFTER_S).requests_per_s
+    assert (late.freshness, late.why) == (Freshness.STALE, "the youngest sample is 245 s old")
+    assert told.seen(WallTime(NOW - 5.0)) == told  # a clock that was put back makes nothing younger
+
+
 def test_uncached_tokens_follow_what_engines_report() -> None:
     told = answers(
         prompt_tokens={"m": 1000.0},

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cardan.instants import WallTime
+from cardan_controller.metrics.answers import Answer, Answers
+from cardan_controller.metrics.asks import ASKS
 
 from tests.controller.scene import Scene
 
@@ -70,3 +73,18 @@ async def test_nothing_shrinks_while_anybody_is_turned_away_and_it_says_so() -> 
     scene.load(5.0, 875.0)
     await scene.tick()
     assert scene.ticker.decisions["n", "llama"].pools[0].desired < before
+
+
+async def test_measurements_are_no_younger_for_a_fleet_that_is_looked_at_between_two_ticks() -> (
+    None
+):
+    scene = await known(THROUGHPUT)
+    before = scene.replicas["llama"]
+    scene.load(5.0, 875.0)
+    answers = Answers(scene.now, {name: Answer(scene.values.get(name, {})) for name in ASKS})
+    scene.now = WallTime(scene.now + 240.0)
+    await scene.ticker.tick(scene.cluster(), answers, scene.now, only=[("n", "llama")])
+    assert scene.ticker.decisions["n", "llama"].pools[0].desired == before
+    status: Any = scene.api.written("status")[-1].body
+    (healthy,) = (c for c in status["status"]["conditions"] if c["type"] == "MetricsHealthy")
+    assert (healthy["status"], healthy["reason"]) == ("False", "MetricsStale")

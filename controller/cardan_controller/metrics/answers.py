@@ -42,12 +42,18 @@ class ExternalAnswer(NamedTuple):
 class Answers(NamedTuple):
     """One tick's answers, by the ask's name. `at` is when they were asked for.
 
-    `external` are those to the queries that the configuration names.
+    `external` are those to the queries that the configuration names. `age_s` is how long ago all of
+    them were asked for, by who looks at them.
     """
 
     at: WallTime
     by_name: Mapping[str, Answer]
     external: Mapping[str, ExternalAnswer] = MappingProxyType({})
+    age_s: float = 0.0
+
+    def seen(self, now: WallTime) -> Answers:
+        """The same, looked at `now`; a clock that was put back makes nothing younger."""
+        return self._replace(age_s=max(0.0, now - self.at))
 
     def value(self, name: str, labels: Labels) -> float | None:
         """One value; None where there is none."""

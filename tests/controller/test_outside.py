@@ -1,4 +1,4 @@
-"""Where there is no cluster to talk to, the command says so and ends; one that is away comes back."""
+"""Where there is no cluster to talk to, the command says so and ends; one that is away returns."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class Turns(RuleBasedStateMachine):
     @rule(
         stream=st.sampled_from([True, True, False]),
         conversation=st.integers(0, 3),
-        blocks=st.integers(0, 12),
+        blocks=st.integers(0, 40),
         count=st.integers(1, 4),
     )
     def arrive(self, stream: bool, conversation: int, blocks: int, count: int) -> None:
@@ -147,6 +147,25 @@ class Turns(RuleBasedStateMachine):
             exchange.client_left(self.now)
         else:
             exchange.failed(Failure.REFUSED if what == "refuse" else Failure.RESET, self.now)
+
+    @precondition(lambda self: len(self.fleet.endpoints) > 1)
+    @rule(data=st.data(), conversation=st.integers(0, 3), blocks=st.integers(1, 8))
+    def an_endpoint_stops_with_many_waiting(
+        self, data: st.DataObject, conversation: int, blocks: int
+    ) -> None:
+        """The others are done with all they have: what waits for it has somewhere else to go."""
+        for _ in range(3):
+            self.arrive(True, conversation, blocks, 3)
+        stopped = data.draw(st.sampled_from(list(self.fleet.endpoints.values())))
+        self.now = Monotonic(self.now + 3.5)
+        queues = self.scheduler.queues
+        turns = [] if queues is None else queues.turns()
+        for exchange in [turn.exchange for turn in turns if turn.state is not stopped]:
+            exchange.client_left(self.now)
+        for exchange in self.some(*RUNNING):
+            if exchange.lease is not None and exchange.lease.endpoint is not stopped:
+                exchange.ended(Outcome.OK, self.now)
+        self.they_are_woken()
 
     @precondition(lambda self: self.some(State.WAITING))
     @rule(data=st.data())

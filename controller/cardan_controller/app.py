@@ -168,7 +168,12 @@ class Operator:
         metrics = self.config.metrics
         if metrics.prometheus is not None:
             windows = Windows(metrics.short_window_s, metrics.long_window_s)
-            return PrometheusSource(metrics.prometheus, windows, external=metrics.external)
+            return PrometheusSource(
+                metrics.prometheus,
+                windows,
+                external=metrics.external,
+                clocks_within_s=metrics.stale_after_s,
+            )
         return GatewaySource(
             self._gateways,
             short_s=metrics.short_window_s,

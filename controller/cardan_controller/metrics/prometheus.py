@@ -12,19 +12,19 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import httpx
 import msgspec
+from cardan.instants import WallTime
 
 from cardan_controller.metrics.answers import Answer, Answers, ExternalAnswer, Labels, Sample
 from cardan_controller.metrics.asks import ASKS, Ask
+from cardan_controller.metrics.clocks import Clock
 from cardan_controller.metrics.promql import NAMESPACE, Windows, query
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from cardan.instants import WallTime
 
 # A tick's two dozen queries over one or two connections' worth of a shared server.
 AT_ONCE: Final = 4
@@ -72,10 +72,23 @@ class _Reply(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Reply).decode
 
 
+class _Tick(NamedTuple):
+    """When everything is asked, by our clock and by the loop's, and what the server's says."""
+
+    now: WallTime
+    began: float
+    clock: Clock
+
+    def by_now(self) -> WallTime:
+        """What our clock says when a reply has come."""
+        return WallTime(self.now + asyncio.get_running_loop().time() - self.began)
+
+
 class PrometheusSource:
     """Answers from a Prometheus. `client` is for tests; by default it is made from `config`.
 
     `external` are queries beside those of the catalogue, by the names that fleets know them by.
+    Where its clock is more than `clocks_within_s` from ours, every ask has failed.
     """
 
     def __init__(
@@ -84,9 +97,11 @@ class PrometheusSource:
         windows: Windows,
         client: httpx.AsyncClient | None = None,
         external: Mapping[str, str] | None = None,
+        clocks_within_s: float = math.inf,
     ) -> None:
         self._config = config
         self._external = dict(external or {})
+        self._clocks_within_s = clocks_within_s
         self._queries = {name: query(ask, windows, config.match) for name, ask in ASKS.items()}
         self._client = client or httpx.AsyncClient(
             verify=ssl.create_default_context(cafile=config.ca_file or None),
@@ -105,11 +120,15 @@ class PrometheusSource:
             headers = self._credentials()
         except OSError as error:
             return self._failed(now, f"bearer_token_file: {error.strerror}: {error.filename}")
+        tick = _Tick(now, asyncio.get_running_loop().time(), Clock())
         async with asyncio.TaskGroup() as group:
             tasks = {
-                query: group.create_task(self._ask(query, headers, now))
+                query: group.create_task(self._ask(query, headers, tick))
                 for query in {*self._queries.values(), *self._external.values()}
             }
+        differs = tick.clock.differs(self._clocks_within_s)
+        if differs:
+            return self._failed(now, differs)
         told = {query: task.result() for query, task in tasks.items()}
         return Answers(
             now,
@@ -127,26 +146,27 @@ class PrometheusSource:
         with open(self._config.bearer_token_file, encoding="ascii") as file:  # noqa: PTH123 - small
             return {"authorization": f"Bearer {file.read().strip()}"}
 
-    async def _ask(self, query: str, headers: Mapping[str, str], now: WallTime) -> Reply:
+    async def _ask(self, query: str, headers: Mapping[str, str], tick: _Tick) -> Reply:
         async with self._room:
-            reply, again = await self._once(query, headers, now)
+            reply, again = await self._once(query, headers, tick)
             for _ in range(1, TRIES):
                 if again:
-                    reply, again = await self._once(query, headers, now)
+                    reply, again = await self._once(query, headers, tick)
             return reply
 
     async def _once(
-        self, query: str, headers: Mapping[str, str], now: WallTime
+        self, query: str, headers: Mapping[str, str], tick: _Tick
     ) -> tuple[Reply, bool]:
-        """One try, and whether another may help. All series are of one moment: `now`."""
+        """One try, and whether another may help. All series are of one moment: the tick's."""
         try:
             reply = await self._client.post(
                 f"{self._config.url.rstrip('/')}/api/v1/query",
-                data={"query": query, "time": f"{now:.3f}"},
+                data={"query": query, "time": f"{tick.now:.3f}"},
                 headers=headers,
             )
         except httpx.HTTPError as error:
             return f"no answer: {str(error) or type(error).__name__}", True
+        tick.clock.told(reply.headers.get("date"), tick.by_now())
         if len(reply.content) > MAX_ANSWER_BYTES:
             return f"an answer of {len(reply.content)} bytes", False
         return (reply.status_code, reply.content), reply.status_code in _AGAIN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -33,7 +34,9 @@ EMPTY = {"status": "success", "data": {"resultType": "vector", "result": []}}
 
 
 async def asked(
-    handler: Callable[[httpx.Request], httpx.Response], **config: str
+    handler: Callable[[httpx.Request], httpx.Response],
+    external: dict[str, str] | None = None,
+    **config: str,
 ) -> tuple[Answers, list[httpx.Request]]:
     """One tick against a server that is a function."""
     seen: list[httpx.Request] = []
@@ -44,7 +47,7 @@ async def asked(
 
     client = httpx.AsyncClient(transport=httpx.MockTransport(serve))
     settings = PrometheusConfig(url="http://prometheus.test/base/", **config)  # type: ignore[arg-type]
-    source = PrometheusSource(settings, Windows(60, 300), client)
+    source = PrometheusSource(settings, Windows(60, 300), client, external, clocks_within_s=45.0)
     answers = await source.read(NOW)
     await source.close()
     return answers, seen
@@ -72,6 +75,27 @@ async def test_a_token_that_is_missing_fails_every_ask_with_its_path() -> None:
     answers, seen = await asked(serving(200, b""), bearer_token_file="/nowhere/token")
     assert not seen
     assert all("/nowhere/token" in answer.failed for answer in answers.by_name.values())
+
+
+def dated(seconds: float) -> Callable[[httpx.Request], httpx.Response]:
+    """Answers with a server's clock that is so far ahead of ours."""
+    date = formatdate(NOW + seconds, usegmt=True)
+    return lambda _: httpx.Response(200, json=EMPTY, headers={"date": date})
+
+
+@pytest.mark.parametrize("ahead_s", [300.0, -300.0])
+async def test_by_another_clock_the_past_would_be_taken_for_now(ahead_s: float) -> None:
+    answers, _ = await asked(dated(ahead_s), {"jobs": "sum(jobs)"})
+    way = "ahead of" if ahead_s > 0 else "behind"
+    words = f"clocks differ: that of Prometheus is 300 s {way} the operator's"
+    assert {answer.failed for answer in answers.by_name.values()} == {words}
+    assert answers.external["jobs"].failed == words
+
+
+@pytest.mark.parametrize("header", [formatdate(NOW + 44, usegmt=True), "noon", ""])
+async def test_a_clock_that_is_near_or_not_told_is_nothing_wrong(header: str) -> None:
+    answers, _ = await asked(lambda _: httpx.Response(200, json=EMPTY, headers={"date": header}))
+    assert all(answer == Answer({}) for answer in answers.by_name.values())
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])

@@ -272,7 +272,7 @@ class Operator:
             autoscalers=gathering.by_target([one for _, one in self.view.autoscalers.items()]),
             budgets=gathering.by_namespace([one for _, one in self.view.budgets.items()]),
             overlay=lambda namespace, name: self.view.overlays.get(f"{namespace}/{name}"),
-            ready_gateways=lambda *named: self._gateway_pods.ready(self._pods, *named),
+            ready_gateways=self._gateway_pods.ready(self._pods, (one for _, one in self.fleets)),
             claimed=gathering.claims(fleet for _, fleet in self.fleets),
             stale=self.view.stale(self.config.metrics.stale_after_s),
             with_namespace=self.config.gateways.endpoint_names == "namespace/pod",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from cardan_controller.carrying import home_of
@@ -9,11 +10,10 @@ from cardan_controller.cluster.selectors import Selector, parse
 from cardan_controller.metrics.gateways import Gateway
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from cardan_controller.cluster.pods import PodFacts, PodIndex
     from cardan_controller.config import GatewaysConfig
-    from cardan_controller.crds import fleet as crds
     from cardan_controller.crds.documents import Fleet
 
 
@@ -24,10 +24,22 @@ class GatewayPods:
         self._usual = parse(config.selector)
         self._port = config.metrics_port
 
-    def ready(self, pods: PodIndex, namespace: str, named: crds.Selector | None) -> int:
-        """How many serve, of a fleet that names these in this namespace."""
-        found = pods.find(namespace, self._selector(named))
-        return sum(pod.ready_at is not None and not pod.leaving for pod in found)
+    def ready(self, pods: PodIndex, fleets: Iterable[Fleet]) -> Callable[[str], int]:
+        """How many serve in a namespace: those of the configuration, and all that fleets name.
+
+        What gateways count is summed up by their namespace, so it is whole when all are heard.
+        """
+        named: dict[str, dict[str, Selector]] = {}
+        for namespace, selector in self._named(fleets):
+            named.setdefault(namespace, {})[selector.text()] = selector
+
+        @functools.cache
+        def ready(namespace: str) -> int:
+            selectors = (self._usual, *named.get(namespace, {}).values())
+            found = {pod.uid: pod for one in selectors for pod in pods.find(namespace, one)}
+            return sum(pod.ready_at is not None and not pod.leaving for pod in found.values())
+
+        return ready
 
     def pages(self, pods: Iterable[PodFacts], fleets: Iterable[Fleet]) -> list[Gateway]:
         """The metrics of all, where there is no Prometheus."""
@@ -47,10 +59,7 @@ class GatewayPods:
     def _named(self, fleets: Iterable[Fleet]) -> Iterator[tuple[str, Selector]]:
         for fleet in fleets:
             if fleet.spec is not None and fleet.spec.gateways.selector is not None:
-                yield home_of(fleet).gateways, self._selector(fleet.spec.gateways.selector)
-
-    def _selector(self, named: crds.Selector | None) -> Selector:
-        return self._usual if named is None else parse(named.text())
+                yield home_of(fleet).gateways, parse(fleet.spec.gateways.selector.text())
 
 
 def in_url(address: str) -> str:

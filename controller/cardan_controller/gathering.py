@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from cardan_controller.cluster.targets import TargetFacts
     from cardan_controller.crds.documents import Fleet
     from cardan_controller.crds.fleet import FleetPool, FleetSpec
-    from cardan_controller.crds.fleet import Selector as NamedSelector
 
 # These take the replicas with the highest ordinals when they shrink.
 BY_ORDINAL: Final = frozenset({"StatefulSet", "LeaderWorkerSet"})
@@ -49,7 +48,7 @@ class Cluster(NamedTuple):
     """What is known of the cluster at one tick; autoscalers and budgets as `by_…` sort them.
 
     `target` finds a scale target, or says why it cannot be had. `ready_gateways` counts those of a
-    namespace, or such of it as a fleet names. `stale` is why all of it may be too old to shrink by;
+    namespace, whichever fleet names them. `stale` is why all of it may be too old to shrink by;
     empty while it is not.
     """
 
@@ -58,7 +57,7 @@ class Cluster(NamedTuple):
     autoscalers: Mapping[TargetName, Sequence[Autoscaler]]
     budgets: Mapping[str, Sequence[DisruptionBudget]]
     overlay: Callable[[str, str], RoutingOverlay | None]
-    ready_gateways: Callable[[str, NamedSelector | None], int]
+    ready_gateways: Callable[[str], int]
     claimed: Mapping[TargetRef, str]
     with_namespace: bool
     stale: str = ""
@@ -118,7 +117,7 @@ def gather(
         fleet.gateways,
         spec.model,
         tuple(members),
-        cluster.ready_gateways(fleet.gateways, spec.gateways.selector),
+        cluster.ready_gateways(fleet.gateways),
     )
     return Part(
         home=fleet,

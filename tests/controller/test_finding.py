@@ -9,7 +9,6 @@ from cardan.instants import WallTime
 from cardan_controller.cluster.pods import PodFacts, PodIndex
 from cardan_controller.config import GatewaysConfig
 from cardan_controller.crds.documents import read_fleet
-from cardan_controller.crds.fleet import Selector
 from cardan_controller.finding import GatewayPods
 
 if TYPE_CHECKING:
@@ -73,8 +72,17 @@ def test_those_that_a_fleet_names_are_read_in_its_gateways_namespace_alone() -> 
     assert "http://10.0.0.4:9999/metrics" in pages(fleet(namespace="other", **named))
 
 
-def test_as_many_are_ready_as_serve_of_those_it_names() -> None:
-    index = PodIndex(PODS)
-    assert FOUND.ready(index, "n", None) == 1
-    assert FOUND.ready(index, "n", Selector(match_labels=OWN)) == 1
-    assert FOUND.ready(index, "v6", Selector(match_labels=OWN)) == 0
+def test_as_many_are_ready_as_serve_in_a_namespace_whichever_fleet_names_them() -> None:
+    # counts are of a namespace: who is heard there may be another fleet's gateway
+    index, named = PodIndex(PODS), {"selector": {"matchLabels": OWN}}
+    alone, with_others = (
+        FOUND.ready(index, [fleet()]),
+        FOUND.ready(index, [fleet(), fleet(**named)]),
+    )
+    assert (alone("n"), with_others("n")) == (1, 2)
+    assert (with_others("v6"), with_others("other"), with_others("elsewhere")) == (1, 0, 0)
+
+
+def test_a_gateway_that_several_name_is_counted_once() -> None:
+    twice = [fleet(selector={"matchLabels": labels}) for labels in (USUAL, OWN, OWN)]
+    assert FOUND.ready(PodIndex(PODS), twice)("n") == 2

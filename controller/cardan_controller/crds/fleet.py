@@ -103,6 +103,8 @@ class Gateways(Part, frozen=True, kw_only=True):
     """Where the gateways are that serve the model: what they count is the fleet's demand.
 
     Without a namespace those of the fleet's own, without a selector those that the chart installs.
+    The selector only finds them. Demand is counted by namespace and model: gateways of one
+    namespace that serve a model under other labels count for every fleet of that model there.
     """
 
     namespace: Namespace = ""

@@ -48,7 +48,9 @@ _SPEC: Final[dict[type[msgspec.Struct], dict[str, str]]] = {
     fleet.Gateways: {
         "namespace": "Where the gateways are; empty: in the fleet's own namespace. Another one has"
         " to be open to fleets by the operator's configuration (`gateways.namespaces`).",
-        "selector": "Which pods they are; without one, those that the chart installs.",
+        "selector": "Which pods they are; without one, those that the chart installs. It finds them"
+        " and no more: demand is counted by namespace and model, so gateways of that namespace with"
+        " other labels that serve the model count too, and are to be heard as well.",
     },
     fleet.BudgetRef: {"name": "Its name in the operator's configuration."},
     fleet.TargetRef: {

@@ -36,8 +36,16 @@ server fills in defaults, and refuses what is wrong with the field's name: there
 `kubectl explain inferencefleet.spec` says what this page says.
 
 Definitions that are there already and are not a release's own it leaves as they are, and says so.
-To hand them to another release, change who they say they are of: `kubectl annotate --overwrite crd
-NAME meta.helm.sh/release-name=… meta.helm.sh/release-namespace=…`.
+The same holds for the roles that go with them (`crds.userRoles`: `cardan.dev:view`, `:edit` and
+`:admin`), which stay when the release is removed, too. When the release that has brought them is
+gone, nobody brings those of a new version. To hand them to another release, here `cardan` in `llm`,
+which brings its own from its next `helm upgrade` on:
+
+```sh
+kubectl annotate --overwrite crd,clusterrole \\
+  -l app.kubernetes.io/name=cardan,app.kubernetes.io/component=crds \\
+  meta.helm.sh/release-namespace=llm meta.helm.sh/release-name=cardan
+```
 
 A fleet:
 

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 # Events come and go by themselves. Definitions of custom resources stay: with one goes all that is
 # written in its words. The first release of a cluster brings them, which may be another one.
-NOT_OURS = ("events", "events.events.k8s.io", "customresourcedefinitions.apiextensions.k8s.io")
+NOT_OURS = ("events", "events.events.k8s.io")
 OF = "meta.helm.sh/release-namespace"
+# The definitions and the roles that go with them.
+KEPT = "helm.sh/resource-policy"
 
 
 @pytest.fixture
@@ -77,7 +79,8 @@ def objects(release: Release) -> set[str]:
         listed = json.loads(release.kubectl("get", ",".join(kinds), "-o", "json"))["items"]
         for item in listed:
             about = item["metadata"]
-            if scope == "true" or about.get("annotations", {}).get(OF) == release.namespace:
+            notes = about.get("annotations", {})
+            if scope == "true" or (notes.get(OF) == release.namespace and KEPT not in notes):
                 found.add(f"{item['kind'].lower()}.{about['name']}")
     return found
 

@@ -163,11 +163,13 @@ def test_extra_objects_are_templates() -> None:
 )
 def test_everything_is_called_after_the_release(release: str, name: str) -> None:
     objects = render({"engines": {"simulated": {"enabled": True}}}, release=release)
-    ours = [found for found in objects if found["kind"] != "CustomResourceDefinition"]
-    names = {found["metadata"]["name"] for found in ours}
+    # The definitions, and the roles that go with them, are the cluster's.
+    kinds = ("CustomResourceDefinition", "ClusterRole")
+    names = {found["metadata"]["name"] for found in objects if found["kind"] not in kinds}
     parts = ("router", "engine", "overlays", "test")
-    own = {name, *(f"{name}-{part}" for part in parts)}
-    assert names == own | {f"{NAMESPACE}:{name}-{who}" for who in ("view", "edit", "admin")}
+    assert names == {name, *(f"{name}-{part}" for part in parts)}
+    roles = {one["metadata"]["name"] for one in objects if one["kind"] == "ClusterRole"}
+    assert roles == {f"cardan.dev:{who}" for who in ("view", "edit", "admin")}
 
 
 def test_a_long_release_name_stays_within_what_kubernetes_takes() -> None:

@@ -9,6 +9,7 @@ from tests.chart.helm import Object, nested, of_kind, render
 if TYPE_CHECKING:
     from tests.chart.helm import Values
 
+KEEP = "helm.sh/resource-policy"
 AGGREGATE = "rbac.authorization.k8s.io/aggregate-to-"
 Rights = set[tuple[str, str]]
 """Resources and verbs."""
@@ -52,3 +53,10 @@ def test_they_come_with_the_definitions_and_can_be_left_out() -> None:
     assert len(roles()) == 3
     assert roles(nested("crds.install", False)) == []
     assert roles(nested("crds.userRoles", False)) == []
+
+
+def test_they_stay_as_long_as_the_definitions() -> None:
+    assert all(one["metadata"]["annotations"][KEEP] == "keep" for one in roles())
+    going = roles(nested("crds.keep", False))
+    assert len(going) == 3
+    assert not any(KEEP in one["metadata"].get("annotations", {}) for one in going)

@@ -69,14 +69,20 @@ the annotation `cardan.dev/replicas` is left: it stands where there was none.
 {{- end -}}
 {{- end -}}
 
-{{/* Who has brought a definition that is there already: another release, or somebody without one. */}}
+{{/*
+Who has brought a definition that is there already, or a role that goes with it: another release, or
+somebody without one. It asks the cluster: not where `crds.install` is false, for who sets that may
+not ask.
+*/}}
 {{- define "cardan.crdOwner" -}}
 {{- $name := printf "%s.cardan.dev" (base .path | trimSuffix ".yaml") -}}
-{{- $there := lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" $name -}}
-{{- if $there -}}
-{{- $notes := default dict $there.metadata.annotations -}}
+{{- include "cardan.owner" (dict "root" .root "there" (lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" $name)) -}}
+{{- end -}}
+{{- define "cardan.owner" -}}
+{{- with .there -}}
+{{- $notes := default dict .metadata.annotations -}}
 {{- $release := printf "%s/%s" (default "-" (get $notes "meta.helm.sh/release-namespace")) (default "-" (get $notes "meta.helm.sh/release-name")) -}}
-{{- if ne $release (printf "%s/%s" .root.Release.Namespace .root.Release.Name) -}}{{- $release -}}{{- end -}}
+{{- if ne $release (printf "%s/%s" $.root.Release.Namespace $.root.Release.Name) -}}{{- $release -}}{{- end -}}
 {{- end -}}
 {{- end -}}
 

@@ -163,6 +163,16 @@ def pods_of(cluster: Cluster, fleet: Home, spec: FleetSpec) -> list[PodFacts]:
     return pods
 
 
+def pods_in(cluster: Cluster, fleet: Home, spec: FleetSpec) -> list[PodFacts]:
+    """The pods of a fleet's pools, as far as their targets can be had."""
+    pods: list[PodFacts] = []
+    for pool in spec.pools:
+        found = cluster.target(target_of(fleet.namespace, pool))
+        if not isinstance(found, str):
+            pods += cluster.pods.find(fleet.namespace, _selector(pool, found[1]))
+    return pods
+
+
 def target_of(namespace: str, pool: FleetPool) -> TargetRef:
     """A pool's target by its full name."""
     ref = pool.scale_target_ref

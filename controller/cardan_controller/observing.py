@@ -43,13 +43,15 @@ class Member(NamedTuple):
 class Subject(NamedTuple):
     """Whom to observe: a fleet's gateways, its model, its endpoints.
 
-    `gateways` is how many gateways are ready there; None where nobody can tell.
+    `gateways` is how many gateways are ready there; None where nobody can tell. `share` is the part
+    of the model's traffic that is this fleet's.
     """
 
     namespace: str
     model: str
     members: tuple[Member, ...]
     gateways: int | None = None
+    share: float = 1.0
 
 
 class _Reader:
@@ -101,20 +103,23 @@ def demand_of(answers: Answers, subject: Subject, stale_after_s: float) -> Deman
     def told(name: str, *, zero: bool = True) -> Datum:
         return reader.read(name, subject.model, zero=zero)
 
-    prompt = told("prompt_tokens")
+    def own(name: str) -> Datum:
+        return told(name).times(subject.share)
+
+    prompt = own("prompt_tokens")
     ids = [member.id for member in subject.members]
     uncached = _combined(lambda share, tokens: share * tokens, _uncached_share(reader, ids), prompt)
     return Demand(
-        requests_per_s=told("requests"),
+        requests_per_s=own("requests"),
         prompt_tokens_per_s=prompt,
         uncached_tokens_per_s=uncached,
-        output_tokens_per_s=told("output_tokens"),
+        output_tokens_per_s=own("output_tokens"),
         attainment=_ratio(told("promises_kept"), told("promises")),
         ttft_p95_s=told("ttft_p95_s", zero=False),
         itl_s=_inter_token(reader, ids),
-        held=told("held"),
-        shed_per_s=told("shed"),
-        answered_per_s=told("answered"),
+        held=own("held"),
+        shed_per_s=own("shed"),
+        answered_per_s=own("answered"),
     )
 
 

@@ -28,6 +28,7 @@ from cardan_controller.externals import Asker, external_of
 from cardan_controller.known import Known
 from cardan_controller.observing import HotKeys, demand_of, loads_of
 from cardan_controller.pulse import Room
+from cardan_controller.sharing import Sharing
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -79,6 +80,7 @@ class Seen(NamedTuple):
     cluster: Cluster
     answers: Answers
     hot: HotKeys
+    sharing: Sharing
     now: WallTime
 
 
@@ -120,7 +122,8 @@ class Ticker:
         """
         self._forget_departed()
         self._telemetry.fleets.set(len(self._fleets))
-        seen = Seen(cluster, answers.seen(now), HotKeys(answers), now)
+        sharing = Sharing((fleet for _, fleet in self._fleets), cluster, answers)
+        seen = Seen(cluster, answers.seen(now), HotKeys(answers), sharing, now)
         room = Room(AT_ONCE if only is None else AT_ONCE_SOME, beat)
         again: set[Key] = set()
         decided: list[Decided] = []
@@ -200,13 +203,14 @@ class Ticker:
         home = home_of(fleet)
         drains = {victim.pod for victim in known.memory.drains.victims}
         part = gathering.gather(cluster, home, spec, drains, now)
+        subject = part.subject._replace(share=seen.sharing.part(home, spec))
         known.look(part, spec.mode)
         self._carrier.disruptions.note(key, part.limits, known.memory.drains)
         stale_after_s = self._config.metrics.stale_after_s
         asker = Asker(home.namespace, home.name, spec.model)
         observation = Observation(
             at=now,
-            demand=demand_of(answers, part.subject, stale_after_s),
+            demand=demand_of(answers, subject, stale_after_s),
             pools=_with_hands(part, known.manual),
             endpoints=loads_of(answers, part.subject, stale_after_s),
             keys=seen.hot.of(part.subject),

@@ -39,6 +39,11 @@ class Datum(msgspec.Struct, frozen=True):
         """The value if it may be acted on."""
         return self.value if self.freshness is Freshness.FRESH else None
 
+    def times(self, factor: float) -> Datum:
+        """So many times the number, known as well as it is."""
+        value = None if self.value is None else self.value * factor
+        return msgspec.structs.replace(self, value=value)
+
 
 MISSING: Final = Datum()
 

@@ -334,7 +334,8 @@ calm = st.builds(
     ScalingSpec,
     pools=layouts,
     policies=st.sampled_from([(policies[0],), (policies[1],), (policies[0], policies[1])]),
-    slo=st.sampled_from([SloSpec(), SloSpec(itl_s=0.03)]),
+    # Rest comes when the account of late requests is full, after one window at the latest.
+    slo=st.sampled_from([SloSpec(window_s=1800.0), SloSpec(itl_s=0.03, window_s=1800.0)]),
     ratio=st.sampled_from([None, RatioSpec(min=0.5, max=2.0)]),
     cold_start_s=st.sampled_from([30.0, 150.0]),
 )

@@ -157,7 +157,7 @@ def _tokens(
     """Tokens a second of what arrives: as many a request as those have that were answered."""
     tokens = told.known or 0.0
     usual = learned.value if learned.mean is None else learned.mean
-    if answered is None and usual <= 0:
+    if not answered and usual <= 0:
         answered = ended  # nothing better is known
     if not answered:
         return _datum(rate * usual, told)

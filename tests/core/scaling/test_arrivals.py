@@ -118,9 +118,9 @@ def test_where_nobody_was_answered_or_can_tell_requests_are_as_large_as_ever(tol
 
 
 def test_without_a_past_what_ended_stands_for_what_was_answered() -> None:
-    unknown = demand(80.0, 300.0, shed=None)
-    told = arrived(ArrivalMemory(), unknown, Learned()).uncached_tokens_per_s.known
-    assert told == pytest.approx(80 * 300.0)
+    for unknown in (demand(80.0, 300.0, shed=None), demand(80.0, 300.0, answered=0.0)):
+        told = arrived(ArrivalMemory(), unknown, Learned()).uncached_tokens_per_s.known
+        assert told == pytest.approx(80 * 300.0)
 
 
 def steady(*rates: float) -> float:

@@ -35,6 +35,7 @@ def healthy(world: World, requests: float | str = 20.0, age_s: float = 1.0) -> P
         "sample_age_s": {here: age_s},
         "gateways": {here: 1.0},
         "requests": {model: requests},
+        "answered": {model: requests},
         "prompt_tokens": {model: 2500.0 if requests else 0.0},
         "output_tokens": {model: 1000.0 if requests else 0.0},
     }

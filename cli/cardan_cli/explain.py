@@ -31,6 +31,7 @@ ANSWER_S: Final = 60.0
 MAX_WORDS: Final = 100
 # What is worth another try while waiting: no room, no engine yet, a proxy without a gateway.
 NOT_YET: Final = frozenset({429, 502, 503, 504})
+NO_MODEL: Final = "it serves no model yet: its log says why, and /ui at its --admin address"
 OK: Final = 0
 REFUSED: Final = 1
 # What reading the JSON of something else raises.
@@ -167,7 +168,7 @@ def _ask(gateway: Gateway, args: argparse.Namespace) -> Answer:
     if not model:
         served = gateway.models()
         if not served:
-            raise ExplainError("it serves no model yet", again=True)
+            raise ExplainError(NO_MODEL, again=True)
         model = served[0]
     return gateway.chat(model, args.prompt, args.max_tokens)
 

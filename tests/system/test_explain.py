@@ -186,6 +186,28 @@ def test_waiting_ends_in_time_and_tells_the_reason_not_the_timeout(
     )
 
 
+def test_who_serves_no_model_yet_is_said_to_have_a_log_and_a_page(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Empty(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"data":[]}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Empty) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        status = main([f"http://127.0.0.1:{server.server_port}"])
+        server.shutdown()
+    assert status == 1
+    told = capsys.readouterr().err
+    assert "serves no model yet" in told
+    assert "/ui" in told
+
+
 def test_nobody_there_is_told_with_the_port(capsys: pytest.CaptureFixture[str]) -> None:
     with held_port() as port:
         assert main([f"http://127.0.0.1:{port}"]) == 1

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := core kube router controller sim cli tests e2e benchmarks tools
 
-.PHONY: experiments experiments-quick can-demo can-kind help sync fmt lint types imports gen-check test demo bench e2e-engines demo-k8s kind-demo cluster cluster-down e2e-cluster e2e-operator rollouts kind-down e2e-kind images chart-check docs-check clean
+.PHONY: experiments experiments-quick can-demo can-kind help sync fmt lint types imports gen-check test demo bench e2e-engines demo-k8s kind-demo cluster cluster-images cluster-down e2e-cluster e2e-operator rollouts kind-down e2e-kind images chart-check docs-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +87,9 @@ e2e-engines: $(READY) ## real vLLM and SGLang behind the gateway (opt-in, needs 
 cluster: $(READY) ## a Kubernetes cluster of our own, kept until `make cluster-down` (root, Go)
 	@$(BIN)/python -m e2e.cluster build
 	@$(BIN)/python -m e2e.cluster up
+
+cluster-images: $(READY) ## build the images and load them into it; how to install is printed
+	@$(BIN)/python -m e2e.images --load '$(or $(CARDAN_CLUSTER_NAME),cardan)'
 
 cluster-down: $(READY) ## remove it
 	@$(BIN)/python -m e2e.cluster down

@@ -1,7 +1,8 @@
 """The images of this checkout, for clusters in tests: built when the code has changed, and loaded.
 
-    python -m e2e.images    builds them beforehand, as the make targets do: it may take minutes,
-                            a test may not
+    python -m e2e.images                builds them beforehand, as the make targets do: it may take
+                                        minutes, a test may not
+    python -m e2e.images --load cardan  brings them into a cluster that runs (`make cluster-images`)
 
 An archive is kept under the hash of everything that goes into it, so a second run builds nothing.
 It carries its image under two tags, the same code under another name, so that an upgrade has
@@ -12,6 +13,7 @@ process has asked for stays while that process lives, whoever else builds meanwh
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import functools
 import hashlib
@@ -24,7 +26,7 @@ import tarfile
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from e2e.cluster import given
+from e2e.cluster import given, held, up
 from e2e.cluster import images as bases
 from e2e.cluster.errors import UnavailableError, status_of
 from e2e.cluster.paths import ROOT, cache, cache_root, claim, locked
@@ -181,8 +183,23 @@ def _forget_old(folder: Path) -> None:
 
 
 def main() -> int:
-    """Build what is missing; 1 and a sentence where it cannot be done."""
+    """Build what is missing, or load it; 1 and a sentence where it cannot be done."""
+    parser = argparse.ArgumentParser(prog="python -m e2e.images")
+    parser.add_argument("--load", metavar="CLUSTER", help="into this cluster, built if need be")
+    if name := parser.parse_args().load:
+        return status_of(lambda: _into(name))
     return status_of(lambda: [archive(target) for target in (*TARGETS, CLIENT)])
+
+
+def _into(name: str) -> None:
+    """Load what the chart runs into the cluster of a person; how to install it is printed."""
+    held.check_name(name)
+    if not held.found(name):
+        raise UnavailableError(f"there is no cluster {name}: run `make cluster`")
+    with up.full(name) as cluster:
+        load(cluster)
+    where = f"image.registry={REGISTRY},image.tag={tag()}"
+    print(f"helm upgrade --install cardan deploy/helm/cardan --timeout 2m --wait --set {where}")
 
 
 if __name__ == "__main__":

@@ -103,6 +103,14 @@ def test_a_given_cluster_never_gets_the_images_on_our_own_base(
     assert images.tag() != users
 
 
+def test_a_cluster_that_does_not_run_is_not_started_to_load_images(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["images", "--load", "nobodys"])
+    assert images.main() == UNAVAILABLE
+    assert "there is no cluster nobodys: run `make cluster`" in capsys.readouterr().err
+
+
 def test_images_that_cannot_be_built_are_said_in_a_sentence(
     builds: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,5 +120,6 @@ def test_images_that_cannot_be_built_are_said_in_a_sentence(
         raise UnavailableError("needs a builder")
 
     monkeypatch.setattr(images, "_build", refuse)
+    monkeypatch.setattr(sys, "argv", ["images"])
     assert images.main() == UNAVAILABLE
     assert capsys.readouterr().err.endswith("needs a builder\n")

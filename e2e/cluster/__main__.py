@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from e2e.cluster import build, find, held, up
 from e2e.cluster.errors import status_of
-from e2e.cluster.paths import runs
+from e2e.cluster.paths import ROOT, runs
 from e2e.cluster.progress import say
 
 if TYPE_CHECKING:
@@ -46,14 +46,17 @@ def _up(options: argparse.Namespace) -> None:
 
 
 def _how_to_use(cluster: LocalCluster) -> str:
+    tools = f"{find.tool('kubectl').parent}:{ROOT}/.venv/bin"
     lines = [
         f"export KUBECONFIG={cluster.kubeconfig}",
-        f"export PATH={find.tool('kubectl').parent}:$PATH   # kubectl, helm",
+        f"export PATH={tools}:$PATH   # kubectl, helm, cardan",
         "kubectl get pods -A",
     ]
     if cluster.full:
         inside = " ".join(cluster.inside(["curl", "http://SERVICE-IP"]))
         lines.append(f"{inside}   # where pods and Services are")
+        if cluster.name == NAME:
+            lines.append("make cluster-images   # before you install the chart from this checkout")
     down = f"{sys.executable} -m e2e.cluster down {cluster.name}"
     lines.append("make cluster-down" if cluster.name == NAME else down)
     return "\n".join(lines)

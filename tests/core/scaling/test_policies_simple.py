@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 from cardan.endpoint import Role
+from cardan.scaling import forecast
 from cardan.scaling.decision import ReasonCode
+from cardan.scaling.observation import Datum
 from cardan.scaling.policies import (
     External,
     TargetType,
@@ -14,7 +16,7 @@ from cardan.scaling.policies import (
     Utilisation,
     UtilisationOf,
 )
-from cardan.scaling.spec import ScalingSpec
+from cardan.scaling.spec import ForecastSpec, ScalingSpec
 
 from tests.core.scaling.observed import T0, fresh, load
 from tests.core.scaling.shown import demand, loads, view
@@ -41,6 +43,17 @@ def test_throughput_that_is_not_known_is_not_guessed() -> None:
     )
     assert told.replicas is None
     assert told.lacking == ("uncached_tokens_per_s",)
+
+
+def test_throughput_says_when_growth_may_be_missing_from_it() -> None:
+    seen = demand(10.0)
+    unheard = msgspec.structs.replace(seen, requests_per_s=Datum())
+    foreseen = forecast.foresee(forecast.ForecastMemory(), unheard, T0, ForecastSpec(), 60.0)
+    shown = msgspec.structs.replace(view(unheard), foreseen=foreseen)
+    told = Throughput(tokens_per_s=5000.0).recommend(Role.BOTH, shown, T0)
+    assert told.replicas == pytest.approx(10 * 2000 * forecast.HEADROOM / 5000)
+    assert told.lacking == ("requests_per_s",)
+    assert Throughput(tokens_per_s=5000.0).recommend(Role.BOTH, view(seen), T0).lacking == ()
 
 
 def kv(*uses: float | None) -> float | None:

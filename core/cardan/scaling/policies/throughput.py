@@ -2,7 +2,8 @@
 
 Tokens that arrive are counted, not those that are worked off: arrivals lead by one queue, and a
 saturated engine's throughput says how fast it is and not how much is asked (TokenScale; HeteroScale
-finds decode tokens the steadiest signal of production). The rate is the foreseen one.
+finds decode tokens the steadiest signal of production). The rate is the foreseen one. Tokens grow
+as requests do: while the rate of requests is not known that growth may be missing from it.
 """
 
 from __future__ import annotations
@@ -45,4 +46,5 @@ class Throughput(ScalingPolicyBase, tag="throughput", frozen=True, kw_only=True)
             return lacks(ReasonCode.THROUGHPUT, name)
         rate *= view.foreseen.growth
         message = f"{rate:.4g} {self.tokens} tokens/s foreseen, {self.tokens_per_s:.4g} a replica"
-        return told(ReasonCode.THROUGHPUT, message, max(0.0, rate) / self.tokens_per_s)
+        lacking = ("requests_per_s",) if view.foreseen.requests_per_s is None else ()
+        return told(ReasonCode.THROUGHPUT, message, max(0.0, rate) / self.tokens_per_s, lacking)

@@ -166,7 +166,7 @@ def test_a_fleet_of_three_lines_has_the_defaults_of_the_core(server: Server) -> 
     assert read_spec(stored) == FleetSpec(
         model="org/llama", pools=(FleetPool(name="main", scale_target_ref=target),)
     )
-    assert stored["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 300
+    assert stored["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 60
 
 
 def test_a_part_of_a_section_leaves_the_rest_of_it_as_it_was(server: Server) -> None:

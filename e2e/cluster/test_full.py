@@ -218,7 +218,7 @@ def test_nothing_stays_of_a_cluster_whose_owner_and_keeper_were_killed(
     until(lambda: not in_network(network), "the kernel has ended all in the namespace")
     assert f"/{other.name}/" not in Path("/proc/self/mounts").read_text()
     assert not {"cni0", "node0"} & {path.name for path in Path("/sys/class/net").iterdir()}
-    # A child that the keeper was just starting, outside the namespace, has its lock until it is dead.
+    # What the keeper was just starting, outside the namespace, has its lock until it is dead.
     until(lambda: swept(other), "the next start has swept it away")
     assert not list(cgroups.TREE.glob(f"*{cgroups.root(other.name)}"))
 

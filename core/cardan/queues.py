@@ -14,9 +14,9 @@ Order. By arrival, but what finds much in the endpoint's cache goes before what 
 
     order = arrival - min(saved_weight * saved, 0.3 SLO)
 
-where `saved` is the time that the cache saves there. Most saved first is worth 2 to 3 % of goodput
-over first come first served, since it is gone when the cache is; the bound keeps it from starving
-the others, as the order of the paper's code does, which is by what is cached alone.
+where `saved` is the time that the cache saves there, since it is gone when the cache is. The bound
+keeps it from starving the others, as the order of the paper's code does, which is by what is cached
+alone. What the order is worth could not be told from noise (docs/explanation/routing.md).
 
 Laws: a request has one turn or none; an endpoint's assigned work is the sum of its turns', and zero
 when it has none; nobody is overtaken by who came more than 0.3 SLO later.
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from cardan.instants import Monotonic
     from cardan.lifecycle import Exchange
 
-# What came so much later, as a share of its promise, overtakes nobody (algorithms: bounded ageing).
+# What came so much later, as a share of its promise, overtakes nobody. A choice: what
+# a person waits longer for another's sake stays well inside the promise.
 MAX_LEAD_OF_SLO = 0.3
 
 

@@ -11,12 +11,15 @@ import enum
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
+from cardan.decision import Decision, Reason
+from cardan.estimate import estimate
+from cardan.scoring import least
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from random import Random
 
-    from cardan.decision import Decision
+    from cardan.decision import Candidate
     from cardan.fleet import EndpointState, Pool
     from cardan.instants import Monotonic
     from cardan.request import RequestView
@@ -56,6 +59,31 @@ class Owning(Chooser, Protocol):
     def owners(self, key: int, pool: Pool) -> list[EndpointState]:
         """The candidates of a key among all who may be asked, in their order."""
         ...
+
+
+class LeastCost:
+    """A chooser that predicts every endpoint and takes the least of a cost.
+
+    It has no memory; ties are random. O(endpoints) for each request.
+    """
+
+    __slots__ = ("_cost",)
+
+    def __init__(self, cost: Callable[[Candidate, Monotonic], float]) -> None:
+        self._cost = cost
+
+    def choose(
+        self,
+        request: RequestView,
+        pool: Pool,
+        eligible: Sequence[EndpointState],
+        now: Monotonic,
+        rng: Random,
+    ) -> Decision:
+        """See `Chooser`."""
+        candidates = [estimate(state, request, now) for state in eligible]
+        chosen = least(candidates, lambda candidate: self._cost(candidate, now), rng)
+        return Decision(chosen, (chosen,), Reason.POLICY)
 
 
 class PolicyBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):

@@ -18,19 +18,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cardan.decision import Decision, Reason
-from cardan.estimate import estimate
-from cardan.policies.base import Chooser, Needs, PolicyBase
-from cardan.scoring import least, unanswered_tokens
+from cardan.policies.base import Chooser, LeastCost, Needs, PolicyBase
+from cardan.scoring import unanswered_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from random import Random
-
     from cardan.decision import Candidate
-    from cardan.fleet import EndpointState, Pool
     from cardan.instants import Monotonic
-    from cardan.request import RequestView
 
 
 class LMetric(PolicyBase, tag="lmetric", frozen=True):
@@ -42,23 +35,7 @@ class LMetric(PolicyBase, tag="lmetric", frozen=True):
 
     def bind(self) -> Chooser:
         """A chooser without memory."""
-        return _Chooser()
-
-
-class _Chooser:
-    __slots__ = ()
-
-    def choose(
-        self,
-        request: RequestView,
-        pool: Pool,
-        eligible: Sequence[EndpointState],
-        now: Monotonic,
-        rng: Random,
-    ) -> Decision:
-        candidates = [estimate(state, request, now) for state in eligible]
-        chosen = least(candidates, lambda candidate: _score(candidate, now), rng)
-        return Decision(chosen, (chosen,), Reason.POLICY)
+        return LeastCost(_score)
 
 
 def _score(candidate: Candidate, now: Monotonic) -> float:

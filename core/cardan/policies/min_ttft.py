@@ -12,20 +12,7 @@ two is the policy and not what it knows. DualMap's release multiplies tokens by 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from cardan.decision import Decision, Reason
-from cardan.estimate import estimate
-from cardan.policies.base import Chooser, Needs, PolicyBase
-from cardan.scoring import least
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from random import Random
-
-    from cardan.fleet import EndpointState, Pool
-    from cardan.instants import Monotonic
-    from cardan.request import RequestView
+from cardan.policies.base import Chooser, LeastCost, Needs, PolicyBase
 
 
 class MinTtft(PolicyBase, tag="min-ttft", frozen=True):
@@ -37,20 +24,4 @@ class MinTtft(PolicyBase, tag="min-ttft", frozen=True):
 
     def bind(self) -> Chooser:
         """A chooser without memory."""
-        return _Chooser()
-
-
-class _Chooser:
-    __slots__ = ()
-
-    def choose(
-        self,
-        request: RequestView,
-        pool: Pool,
-        eligible: Sequence[EndpointState],
-        now: Monotonic,
-        rng: Random,
-    ) -> Decision:
-        candidates = [estimate(state, request, now) for state in eligible]
-        chosen = least(candidates, lambda candidate: candidate.ttft_s, rng)
-        return Decision(chosen, (chosen,), Reason.POLICY)
+        return LeastCost(lambda candidate, _now: candidate.ttft_s)

@@ -183,6 +183,21 @@ class Prewarms:
         self, prefix: Prefix, warming: Warming, attempt: Try, state: EndpointState
     ) -> None:
         """Ask once."""
+        outcome: Outcome = Outcome.INTERNAL
+        usage: Usage | None = None
+        try:
+            outcome, usage = await self._ask(prefix, warming, state)
+        except Exception:  # the boundary of a request that is nobody's: the others go on
+            log.exception("%s: warming a prefix failed", state.id)
+        finally:
+            attempt.in_the_air = False
+            self._in_the_air -= 1
+        self._ended(attempt, outcome, usage)
+
+    async def _ask(
+        self, prefix: Prefix, warming: Warming, state: EndpointState
+    ) -> tuple[Outcome, Usage | None]:
+        """Under a lease of its own, closed however it ends."""
         now, config = self._clock(), self._config
         view = warming.view(self._ids.of({}), prefix.model, now, config.timeout_s)
         candidate = estimate(state, view, now)
@@ -194,16 +209,12 @@ class Prewarms:
         except asyncio.CancelledError:
             outcome = Outcome.CLIENT_LEFT
             raise
-        except Exception:  # the boundary of a request that is nobody's: the others go on
-            log.exception("%s: warming a prefix failed", state.id)
         finally:
-            attempt.in_the_air = False
-            self._in_the_air -= 1
             ended_at = self._clock()
             if outcome is Outcome.OK:
                 lease.first_token(ended_at)
             lease.close(outcome, ended_at, usage)
-        self._ended(attempt, outcome, usage)
+        return outcome, usage
 
     async def _post(
         self, state: EndpointState, warming: Warming, config: PrewarmConfig

@@ -71,6 +71,22 @@ async def faulty(client: KubernetesApi, request: Any) -> Fault:  # noqa: ANN401 
     return told.value.fault
 
 
+async def scaled(client: KubernetesApi, path: str, replicas: int) -> str:
+    """Write a scale over the version just read, which is returned.
+
+    The Deployment's controller writes its status at any moment, and that makes a new version.
+    """
+    while True:
+        version = str(json.loads(await client.get(path, {}))["metadata"]["resourceVersion"])
+        try:
+            await client.send(scale(path, replicas, US, version=version))
+        except ApiError as error:
+            if error.fault is not Fault.CONFLICT:
+                raise
+        else:
+            return version
+
+
 async def test_a_scale_is_written_and_not_over_somebody_elses(
     client: KubernetesApi, namespace: str
 ) -> None:
@@ -80,8 +96,7 @@ async def test_a_scale_is_written_and_not_over_somebody_elses(
     before = json.loads(await client.get(path, {}))
     assert before["spec"] == {"replicas": 2}
     assert before["status"]["selector"] == "app=engines"
-    version = before["metadata"]["resourceVersion"]
-    await client.send(scale(path, 5, US, version=version))
+    version = await scaled(client, path, 5)
     assert json.loads(await client.get(path, {}))["spec"] == {"replicas": 5}
     assert await faulty(client, scale(path, 6, US, version=version)) is Fault.CONFLICT
     found = json.loads(await client.get(where.object("engines"), {}))

@@ -7,8 +7,10 @@ mock's bytes. So a figure is what our code costs, warm: no kernel, no event loop
 is CPU time, and wanders by some per cent (neighbours cool the caches) where whole gateways wander
 by a third: so it is the one to compare two versions of a line by, by the best of several runs.
 
-64 clients ask in turn, then 64 engines answer, as a saturated loop would find them. What is counted
-later (`RequestRecorder.settle`) and the access log, which goes to /dev/null, are within the figure.
+64 clients ask in turn, then 64 engines answer, as a saturated loop would find them. The last row is
+an event of a stream instead: 64 streams are open, and each event goes from its engine to its client
+(no end, so nothing of a request's beginning and end is in it). What is counted later
+(`RequestRecorder.settle`) and the access log, which goes to /dev/null, are within the figure.
 """
 
 from __future__ import annotations
@@ -32,13 +34,17 @@ from cardan_router.config import Config
 from cardan_router.flags import Invocation
 from cardan_router.http.connection import HttpConnection
 from cardan_router.upstream.connection import EngineConnection
+from cardan_router.wire.chunks import chunk
 
 from benchmarks import report
 from benchmarks.bodies import PLAIN
+from benchmarks.bodies import STREAM as STREAMED
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from benchmarks.bodies import Bodies
 
 SIZES_KB = (1, 32)
 ENGINES = 4
@@ -59,12 +65,21 @@ ANSWER = (
     b"HTTP/1.1 200 OK\r\nserver: mock\r\ncontent-type: application/json\r\n"
     b"content-length: %d\r\n\r\n%b"
 ) % (len(COMPLETION), COMPLETION)
+EVENT = (
+    b'data: {"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk","created":1700000000'
+    b',"model":"mock-model","choices":[{"index":0,"delta":{"content":"%050d"},"finish_reason":null}]}'
+    b"\n\n"
+) % 0
+STREAM = (
+    b"HTTP/1.1 200 OK\r\nserver: mock\r\ncontent-type: text/event-stream\r\n"
+    b"transfer-encoding: chunked\r\n\r\n"
+)
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """µs per request with bodies of one size: the median of all rounds, and the best."""
+    """µs of one `thing`: the median of all rounds, and the best."""
 
-    size_kb: int
+    thing: str
     median_us: float
     best_us: float
     rounds: int
@@ -137,6 +152,26 @@ class Rig:
         self.app.access_log.flush()
         return (time.thread_time_ns() - before) / 1000 / len(requests)
 
+    def open_streams(self, requests: Sequence[bytes]) -> None:
+        """A stream for each client, with its first event sent."""
+        for client, request in zip(self._clients, requests, strict=True):
+            client.data_received(request)
+        for connection in self._asked:
+            connection.data_received(STREAM + chunk(EVENT))
+
+    def events(self) -> float:
+        """One more event of each open stream; µs for each of them."""
+        event = chunk(EVENT)
+        before = time.thread_time_ns()
+        for connection in self._asked:
+            connection.data_received(event)
+        return (time.thread_time_ns() - before) / 1000 / len(self._asked)
+
+    def check_streams(self, rounds: int) -> None:
+        """Every event was passed on; else the figure means nothing."""
+        if min(wire.sent for wire in self._wires) < rounds * len(chunk(EVENT)):
+            raise RuntimeError("events of streams are missing")
+
     def check(self, rounds: int) -> None:
         """Every request was answered whole; else the figure means nothing."""
         flights = self.app.gateway.flights
@@ -146,27 +181,55 @@ class Rig:
 
 
 def measure(size_kb: int, seconds: float, profile: cProfile.Profile | None = None) -> Cost:
-    """Time rounds for `seconds`, after a tenth of that to warm up."""
+    """Time requests with bodies of that size."""
     rig = Rig()
-    bodies = cycle(PLAIN[size_kb].make())
+    requests = _requests(PLAIN[size_kb])
+    times = _timed(lambda: rig.round(next(requests)), seconds, profile)
+    rig.check(len(times))
+    return _cost(f"request of {size_kb} KB", times)
+
+
+def measure_events(seconds: float, profile: cProfile.Profile | None = None) -> Cost:
+    """Time events of streams that are open."""
+    rig = Rig()
+    rig.open_streams(next(_requests(STREAMED)))
+    times = _timed(rig.events, seconds, profile)
+    rig.check_streams(len(times))
+    return _cost("event of a stream", times)
+
+
+def _cost(thing: str, times: list[float]) -> Cost:
+    return Cost(thing, statistics.median(times), min(times), len(times))
+
+
+def _requests(bodies: Bodies) -> Iterator[list[bytes]]:
+    """One request for each client, again and again."""
+    endless = cycle(bodies.make())
+    while True:
+        yield [HEAD % len(body) + body for body in islice(endless, CLIENTS)]
+
+
+def _timed(
+    once: Callable[[], float], seconds: float, profile: cProfile.Profile | None
+) -> list[float]:
+    """What `once` measures, for `seconds`, after a tenth of that to warm up."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
-    _rounds(rig, bodies, seconds / 10)
+    _rounds(once, seconds / 10)
     if profile is not None:
         profile.enable()
-    times = _rounds(rig, bodies, seconds)
+    times = _rounds(once, seconds)
     if profile is not None:
         profile.disable()
-    rig.check(len(times))
-    return Cost(size_kb, statistics.median(times), min(times), len(times))
+    return times
 
 
-def _rounds(rig: Rig, bodies: Iterator[bytes], seconds: float) -> list[float]:
+def _rounds(once: Callable[[], float], seconds: float) -> list[float]:
     times = []
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        times.append(rig.round([HEAD % len(body) + body for body in islice(bodies, CLIENTS)]))
+        times.append(once())
     return times
 
 
@@ -186,12 +249,13 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     profile = cProfile.Profile() if options.profile else None
     costs = [measure(int(size), options.seconds, profile) for size in options.sizes.split(",")]
-    rows = [[f"{c.size_kb} KB", f"{c.median_us:.1f}", f"{c.best_us:.1f}"] for c in costs]
-    print(report.table(["µs per request", "median", "best"], rows))
+    costs.append(measure_events(options.seconds, profile))
+    rows = [[c.thing, f"{c.median_us:.1f}", f"{c.best_us:.1f}"] for c in costs]
+    print(report.table(["µs", "median", "best"], rows))
     if profile is not None:
         pstats.Stats(profile).sort_stats("tottime").print_stats(45)
     if options.json:
-        whole = {"machine": report.machine(), "requests": costs}
+        whole = {"machine": report.machine(), "costs": costs}
         options.json.write_text(json.dumps(msgspec.to_builtins(whole), indent=1))
     return 0
 

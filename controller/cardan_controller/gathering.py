@@ -213,6 +213,7 @@ def _limits(
         budgets=tuple(sorted(budget.name for budget in covering)),
         by_ordinal=pool.scale_target_ref.kind in BY_ORDINAL,
         rollout=facts.rollout,
+        costs={pod.name: pod.own_cost for pod in pods if pod.own_cost},
     )
 
 

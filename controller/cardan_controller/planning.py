@@ -14,7 +14,7 @@ from cardan.overlay import ModelOverlay, RoutingOverlay
 from cardan.scaling.drain import OUR_COSTS
 from cardan_kube.writing import Collection, apply, delete, merge, scale
 
-from cardan_controller.cluster.pods import DELETION_COST
+from cardan_controller.cluster.pods import DELETION_COST, KEPT_COST
 from cardan_controller.crds.definitions import API_VERSION, FLEET, GROUP, OVERLAY, VERSION
 from cardan_controller.crds.documents import status_document
 from cardan_controller.crds.sections import without_none
@@ -77,12 +77,18 @@ def scales(wanted: Mapping[str, int], targets: Mapping[str, Scaling]) -> Iterato
 
 
 def costs(wanted: Mapping[str, int], pods: Sequence[PodFacts]) -> Iterator[Write]:
-    """Deletion costs that are to be set, and those of ours that nobody needs any more."""
+    """Deletion costs that are to be set, and those of ours that nobody needs any more.
+
+    What somebody else has set is kept beside ours, and is there again when ours goes.
+    """
     for pod in pods:
         cost = wanted.get(pod.name)
-        leftover = cost is None and pod.deletion_cost in OUR_COSTS
-        if not pod.leaving and (leftover or (cost is not None and cost != pod.deletion_cost)):
-            yield _cost(pod, cost)
+        if pod.leaving or cost == pod.deletion_cost is not None:
+            continue
+        if cost is not None:
+            yield _marked(pod, cost)
+        elif pod.deletion_cost in OUR_COSTS or pod.kept_cost is not None:
+            yield _unmarked(pod)
 
 
 def restarts(names: Sequence[str], pods: Sequence[PodFacts]) -> Iterator[Write]:
@@ -143,9 +149,9 @@ def forgotten(home: Home) -> Write:
 def unmarked(victims: AbstractSet[str], pods: Sequence[PodFacts]) -> Iterator[Write]:
     """No deletion cost of ours is left on a pod; `victims` may have one that is not seen yet."""
     for pod in pods:
-        unseen = pod.deletion_cost is None and pod.name in victims
+        unseen = pod.name in victims
         if not pod.leaving and (unseen or pod.deletion_cost in OUR_COSTS):
-            yield _cost(pod, None)
+            yield _unmarked(pod, unseen=unseen)
 
 
 def statuses(home: Home, status: FleetStatus) -> Write:
@@ -165,11 +171,26 @@ def overlay_name(home: Home) -> str:
     return home.name if home.gateways == home.namespace else f"{home.namespace}.{home.name}"
 
 
-def _cost(pod: PodFacts, cost: int | None) -> Write:
-    """A pod's deletion cost, or none."""
-    patch = {"metadata": {"annotations": {DELETION_COST: None if cost is None else str(cost)}}}
+def _marked(pod: PodFacts, cost: int) -> Write:
+    """A pod gets a deletion cost of ours; what is there is kept."""
+    told: dict[str, int | None] = {DELETION_COST: cost}
+    if pod.own_cost != pod.kept_cost:
+        told[KEPT_COST] = pod.own_cost
+    return _annotated(pod, told)
+
+
+def _unmarked(pod: PodFacts, *, unseen: bool = False) -> Write:
+    """A pod has its own deletion cost again, or none; `unseen`: ours may be there all the same."""
+    told: dict[str, int | None] = {KEPT_COST: None}
+    if unseen or pod.deletion_cost in OUR_COSTS:
+        told[DELETION_COST] = pod.own_cost
+    return _annotated(pod, told)
+
+
+def _annotated(pod: PodFacts, costs: Mapping[str, int | None]) -> Write:
+    told = {name: None if cost is None else str(cost) for name, cost in costs.items()}
     path = _pods(pod.namespace).object(pod.name)
-    return Write("deletion-cost", merge(path, patch, MANAGER))
+    return Write("deletion-cost", merge(path, {"metadata": {"annotations": told}}, MANAGER))
 
 
 def _owner(home: Home) -> dict[str, object]:

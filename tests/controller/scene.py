@@ -89,6 +89,7 @@ class Scene:
         self.writers: dict[str, tuple[str, ...]] = {"llama": ("kubectl",)}
         self.overlays: dict[str, RoutingOverlay] = {}
         self.costs: dict[str, int | None] = {}
+        self.kept_costs: dict[str, int | None] = {}
         self.stale = ""
         self.unready = 0
         self.values: dict[str, dict[tuple[str, ...], float]] = {}
@@ -214,6 +215,7 @@ class Scene:
                 created_at=WallTime(START - 7200),
                 ready_at=WallTime(START - 7100) if number < count - self.unready else None,
                 deletion_cost=self.costs.get(f"{name}-{number}"),
+                kept_cost=self.kept_costs.get(f"{name}-{number}"),
             )
             for name, count in self.replicas.items()
             for number in range(count)
@@ -227,8 +229,9 @@ class Scene:
             self.replicas[name] = body["spec"]["replicas"]
             self.writers[name] = (MANAGER,)
         elif kind == "pods" and request.method == "PATCH":
-            cost = body["metadata"]["annotations"][DELETION_COST]
-            self.costs[name] = None if cost is None else int(cost)
+            for annotation, cost in body["metadata"]["annotations"].items():
+                costs = self.costs if annotation == DELETION_COST else self.kept_costs
+                costs[name] = None if cost is None else int(cost)
         elif kind == "routingoverlays" and request.method == "DELETE":
             self.overlays.pop(f"n/{name}", None)
         elif kind == "routingoverlays":

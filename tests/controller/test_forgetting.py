@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cardan.scaling.drain import OUR_COSTS
+from cardan.scaling.drain import DRAINING_COST, OUR_COSTS
 from cardan_kube.api import ApiError
 from cardan_kube.reflector import Fault
 
@@ -55,6 +55,19 @@ async def test_a_mark_that_is_not_seen_yet_goes_too() -> None:
     scene.api.writes.clear()
     await scene.forget(fleet)
     assert [request.path.split("/")[-1] for request in scene.api.written("pods")] == marked
+
+
+async def test_a_persons_deletion_cost_outlives_a_drain_that_is_called_off() -> None:
+    scene = Scene(replicas=3)
+    theirs = {"llama-0": 100, "llama-1": -5, "llama-2": 7}
+    scene.costs.update(theirs)
+    await drained(scene)
+    assert scene.costs == {**theirs, "llama-1": DRAINING_COST, "llama-2": DRAINING_COST}
+    scene.ticker = scene.operator()  # one that has nothing in hand
+    scene.load(5.0, 2500.0)
+    await scene.tick()
+    assert scene.costs == theirs
+    assert not any(scene.kept_costs.values())
 
 
 async def test_a_new_leader_takes_back_what_its_predecessor_has_marked() -> None:

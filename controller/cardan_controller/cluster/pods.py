@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from cardan.endpoint import EndpointId
 from cardan.instants import WallTime
+from cardan.scaling.drain import OUR_COSTS
 from cardan.scaling.observation import PendingReplica, PoolState
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from cardan_controller.cluster.selectors import Selector
 
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
+# What a person has set there, while the pod drains and has our mark in its place.
+KEPT_COST: Final = "cardan.dev/kept-pod-deletion-cost"
 # Cold starts are learned from pods that became ready within this time.
 STARTED_LATELY_S: Final = 3600.0
 # Kubelet writes the first conditions of a pod together, each with its own second.
@@ -69,7 +72,8 @@ class PodFacts(msgspec.Struct, frozen=True):
 
     `ready_at` is since when it is ready, None while it is not; `unready_at` since when it is not
     ready any more, None while it is or never was. `first_ready_at` is when it was ready for the
-    first time, if that was seen.
+    first time, if that was seen. `deletion_cost` is what is there, ours or not, `kept_cost` what
+    was there before ours.
     """
 
     name: str
@@ -83,12 +87,18 @@ class PodFacts(msgspec.Struct, frozen=True):
     unschedulable: str = ""
     leaving: bool = False
     deletion_cost: int | None = None
+    kept_cost: int | None = None
     address: str = ""
 
     @property
     def was_ready(self) -> bool:
         """Is it ready, or was it ever?"""
         return self.ready_at is not None or self.unready_at is not None
+
+    @property
+    def own_cost(self) -> int | None:
+        """The deletion cost that somebody else has given it, if anybody has."""
+        return self.kept_cost if self.deletion_cost in OUR_COSTS else self.deletion_cost
 
 
 def _nobody(_: str) -> None:
@@ -126,6 +136,7 @@ def read_pod(
         unschedulable=(scheduled.message or scheduled.reason) if waits and scheduled else "",
         leaving=meta.deletion_timestamp is not None,
         deletion_cost=_number(meta.annotations.get(DELETION_COST)),
+        kept_cost=_number(meta.annotations.get(KEPT_COST)),
         address=status.pod_ip,
     )
 

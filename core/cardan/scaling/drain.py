@@ -1,7 +1,7 @@
 """Drains: the replica whose cache is worth least goes first, and goes when nothing runs on it.
 
 *Who.* First what costs nothing: replicas that are not there yet, pending or unready without work.
-Then the one whose cache saves least: the sum, over the keys that are warm on it, of a key's share
+Then whom a person has given the lowest deletion cost, as a ReplicaSet would. Then the one whose cache saves least: the sum, over the keys that are warm on it, of a key's share
 of the traffic times the prompt tokens that a request with it saves, divided by how many hold it.
 Then the one with the fewest requests in flight, then the newest. A StatefulSet takes its highest
 ordinals whatever anybody wants, so there they are the victims.
@@ -90,6 +90,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     are their names: pools that share one share what it allows.
     `by_ordinal`: it removes the highest ordinal (StatefulSet, LeaderWorkerSet).
     `rollout` says how far a rollout of it has come; empty if there is none.
+    `costs` are deletion costs that somebody else has given its pods; of the others it is 0.
     """
 
     wanted: int
@@ -97,6 +98,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     budgets: tuple[str, ...] = ()
     by_ordinal: bool = False
     rollout: str = ""
+    costs: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class DrainPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,7 +187,13 @@ class _Pool:
         for pending in state.pending:
             pods.setdefault(pending.name, [])
         self.replicas = {
-            pod: Replica(pod, endpoints, observation.keys, cordoned=pod in cordoned)
+            pod: Replica(
+                pod,
+                endpoints,
+                observation.keys,
+                cordoned=pod in cordoned,
+                deletion_cost=target.costs.get(pod, 0),
+            )
             for pod, endpoints in pods.items()
         }
         self._told = state.ready + len(state.pending)
@@ -339,6 +347,8 @@ class _Pool:
         held = f"its cache saves {replica.worth_tokens} tokens a request, {busy} in flight"
         if self.target.by_ordinal:
             return f"{held}, it has the highest ordinal"
+        if cost := replica.deletion_cost:
+            held = f"its own deletion cost is {cost}, {held}"
         return f"{held}, the least of {len(self._staying())}"
 
     def _let_off(self, victims: Sequence[Victim]) -> None:

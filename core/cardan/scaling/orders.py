@@ -32,13 +32,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     `allowed_disruptions` is what its PodDisruptionBudgets allow now (None: it has none), `budgets`
     their names, `by_ordinal` whether it removes the highest ordinal (StatefulSet, LeaderWorkerSet),
-    `rollout` how far a rollout of it has come (empty: there is none).
+    `rollout` how far a rollout of it has come (empty: there is none), `costs` the deletion costs
+    that somebody else has given its pods.
     """
 
     allowed_disruptions: int | None = None
     budgets: tuple[str, ...] = ()
     by_ordinal: bool = False
     rollout: str = ""
+    costs: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +118,7 @@ def _target(wanted: int, limits: Limits | None) -> Target:
         budgets=known.budgets,
         by_ordinal=known.by_ordinal,
         rollout=known.rollout,
+        costs=known.costs,
     )
 
 

@@ -51,7 +51,7 @@ def moment(now: WallTime) -> WallTime:
 class Replica:
     """A pod of a pool, as this tick sees it: what it holds, and what runs on it."""
 
-    __slots__ = ("cordoned", "endpoints", "name", "worth_tokens")
+    __slots__ = ("cordoned", "deletion_cost", "endpoints", "name", "worth_tokens")
 
     def __init__(
         self,
@@ -60,9 +60,11 @@ class Replica:
         keys: Iterable[KeyMass],
         *,
         cordoned: bool = False,
+        deletion_cost: int = 0,
     ) -> None:
         self.name = name
         self.cordoned = cordoned
+        self.deletion_cost = deletion_cost
         self.endpoints = endpoints
         own = {endpoint.id for endpoint in endpoints}
         self.worth_tokens = round(sum(_worth(key, own) for key in keys if key.endpoints))
@@ -98,10 +100,16 @@ class Replica:
 
 
 def least_worth(replicas: Iterable[Replica]) -> list[Replica]:
-    """Replicas in the order in which they should go. A ReplicaSet takes unready ones first."""
-    return sorted(
-        replicas, key=lambda r: (r.ready, r.serves, r.worth_tokens, r.in_flight, r.age_s, r.name)
-    )
+    """Replicas in the order in which they should go. A ReplicaSet takes unready ones first.
+
+    Then those of the lowest deletion cost; that of a person counts here as it does there.
+    """
+    return sorted(replicas, key=_missed)
+
+
+def _missed(one: Replica) -> tuple[bool, bool, int, int, float, float, str]:
+    worth = one.deletion_cost, one.worth_tokens, one.in_flight, one.age_s
+    return one.ready, one.serves, *worth, one.name
 
 
 def _worth(key: KeyMass, own: set[EndpointId]) -> float:

@@ -8,7 +8,10 @@ import msgspec
 import pytest
 from cardan.endpoint import EndpointId
 from cardan.instants import WallTime
+from cardan.scaling.drain import DRAINING_COST, RELEASED_COST
 from cardan_controller.cluster.pods import (
+    DELETION_COST,
+    KEPT_COST,
     PodFacts,
     PodIndex,
     endpoint_of,
@@ -157,6 +160,18 @@ def test_draining_endpoints_are_named() -> None:
 def test_the_deletion_cost_is_read(text: str, cost: int | None) -> None:
     named = {"controller.kubernetes.io/pod-deletion-cost": text}
     assert facts(annotations=named).deletion_cost == cost
+
+
+def test_a_pods_own_deletion_cost_is_the_one_before_our_mark() -> None:
+    def own(**costs: str) -> int | None:
+        return facts(annotations={names[of]: cost for of, cost in costs.items()}).own_cost
+
+    names = {"now": DELETION_COST, "before": KEPT_COST}
+    assert own() is None
+    assert own(now="5") == 5
+    assert own(now=str(DRAINING_COST)) is None
+    assert own(now=str(RELEASED_COST), before="5") == 5
+    assert own(now="7", before="5") == 7
 
 
 def test_what_go_leaves_out_or_writes_as_null_is_understood() -> None:

@@ -44,6 +44,16 @@ class TestChoice:
         fleet = [load(name, in_flight=1, age_s=age) for name, age in [("a", 9), ("b", 5), ("c", 7)]]
         assert Drains().see(2, seen(fleet)).draining == ("b",)
 
+    def test_a_deletion_cost_of_their_own_comes_before_what_caches_are_worth(self) -> None:
+        keys = [key(1, 0.4, "a", "b")]
+        drains = Drains()
+        plan = drains.see(2, seen(busy(a=1, b=1, c=0), keys=keys), costs={"c": 100})
+        assert plan.draining == ("a",)
+        drains = Drains()
+        plan = drains.see(2, seen(busy(a=1, b=1, c=0), keys=keys), costs={"b": -100})
+        assert plan.draining == ("b",)
+        assert "its own deletion cost is -100" in drains.memory.victims[0].why
+
     def test_what_is_not_ready_goes_at_once_and_nobody_drains(self) -> None:
         drains = Drains()
         plan = drains.see(2, seen(busy(a=1, b=1), pending=["c"]))

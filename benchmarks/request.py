@@ -165,6 +165,7 @@ class Rig:
         before = time.thread_time_ns()
         for connection in self._asked:
             connection.data_received(event)
+        self.app.recorder.settle()
         return (time.thread_time_ns() - before) / 1000 / len(self._asked)
 
     def check_streams(self, rounds: int) -> None:

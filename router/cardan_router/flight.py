@@ -207,14 +207,14 @@ class Flight(Landing):
         self._sink.end(payload)
         self._finish(now)
 
-    def on_data(self, payload: bytes) -> None:
-        """Bytes of the answer's body have come."""
+    def on_data(self, payload: bytes, framed: bytes = b"") -> None:
+        """Bytes of the answer's body have come; `framed` if they came as one chunk, that chunk."""
         now = self._gateway.clock()
         phase = self._phase
         if phase >= _STREAM:
             if phase == _STREAM:
                 if payload[0] != _COLON:  # not a comment that keeps the connection alive
-                    self._gateway.recorder.token_gap(now - self._last_at)
+                    self._gateway.recorder.gaps.append(now - self._last_at)
                 if b'"error"' in payload:
                     self._saw_error = self._saw_error or answers.has_error(payload)
             self._last_at = now
@@ -222,7 +222,7 @@ class Flight(Landing):
             self.bytes_out += len(payload)
             self._before = self._last
             self._last = payload
-            self._sink.data(payload)
+            self._sink.data(payload, framed)
         elif phase == _HELD:
             self._held = payload
             self._begin(now, _PLAIN)

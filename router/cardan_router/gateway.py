@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 import orjson
@@ -30,7 +31,7 @@ from cardan_router.limits import LimitsConfig, TimeoutsConfig, UpstreamConfig
 from cardan_router.upstream.pools import Upstreams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, MutableSequence
 
     from cardan.decision import Decision
     from cardan.fleet import EndpointState
@@ -79,16 +80,20 @@ class Authenticator(Protocol):
 class Recorder(Protocol):
     """What telemetry and the access log are told; each call must be quick and must not raise."""
 
+    @property
+    def gaps(self) -> MutableSequence[float]:
+        """Times between two reads of a stream that has begun are added here, in seconds.
+
+        This is told of every token, so it is one append; whoever records counts them later.
+        """
+        ...
+
     def flight_ended(self, flight: FlightRecord) -> None:
         """A request that was admitted has its one outcome; everything is on the flight."""
         ...
 
     def turned_away(self, told: Told, *, request_id: str, path: str, tenant: str) -> None:
         """A request was refused before it was admitted: wrong path, key, body…"""
-        ...
-
-    def token_gap(self, gap_s: float) -> None:
-        """Time between two reads of a stream that has begun: the inter-token gap."""
         ...
 
 
@@ -111,13 +116,13 @@ class Waiting(Protocol):
 class NullRecorder:
     """Records nothing."""
 
+    def __init__(self) -> None:
+        self.gaps: deque[float] = deque(maxlen=0)
+
     def flight_ended(self, flight: FlightRecord) -> None:
         """See `Recorder`."""
 
     def turned_away(self, told: Told, *, request_id: str, path: str, tenant: str) -> None:
-        """See `Recorder`."""
-
-    def token_gap(self, gap_s: float) -> None:
         """See `Recorder`."""
 
 

@@ -23,8 +23,12 @@ class Sink(Protocol):
         """The answer begins. `length` is the body's size in bytes, None if it is not known."""
         ...
 
-    def data(self, payload: bytes) -> None:
-        """Bytes of the body, without framing; never empty."""
+    def data(self, payload: bytes, framed: bytes = b"") -> None:
+        """Bytes of the body, without framing; never empty.
+
+        `framed`, if it is not empty, is the same as one chunk of HTTP/1.1, size line and all: who
+        writes chunks need not make them again.
+        """
         ...
 
     def end(self, payload: bytes) -> None:

@@ -49,10 +49,6 @@ class Journal:
         """See `Recorder`."""
         self.refused.append((told, path))
 
-    def token_gap(self, gap_s: float) -> None:
-        """See `Recorder`."""
-        self.gaps.append(gap_s)
-
     @property
     def outcomes(self) -> list[Outcome | None]:
         """The outcomes so far."""

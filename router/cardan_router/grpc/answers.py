@@ -67,7 +67,7 @@ class Answer:
         self._head = answer
         self._changed.set()
 
-    def data(self, payload: bytes) -> None:
+    def data(self, payload: bytes, framed: bytes = b"") -> None:  # noqa: ARG002 - Sink's
         """See `Sink`."""
         self._chunks.append(payload)
         self._waiting_bytes += len(payload)

@@ -119,10 +119,10 @@ class Answer:
         self._unsent = self._head(answer.status, lines)
         self._is_events = flight is not None and flight.is_stream
 
-    def data(self, payload: bytes) -> None:
+    def data(self, payload: bytes, framed: bytes = b"") -> None:
         """See `Sink`."""
         if self._chunked:
-            payload = b"%x\r\n%b\r\n" % (len(payload), payload)
+            payload = framed or chunk(payload)
         if self._unsent:
             self._write(payload)
         else:

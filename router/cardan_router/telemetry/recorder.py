@@ -74,6 +74,7 @@ class RequestRecorder:
         self.sample = sample
         self.receipts: deque[Entry] = deque(maxlen=receipts)
         self.access_log = access_log
+        self.gaps: list[float] = []
         self._fleet = fleet
         self._masses = masses
         self._rng = rng
@@ -90,7 +91,7 @@ class RequestRecorder:
         for reason in SHED_BECAUSE:
             self._shed.add((reason.value,), 0)
         self._decision_time = registry.histogram(metrics.DECISION_TIME).cell(())
-        self._gaps = registry.histogram(metrics.INTER_TOKEN).cell(())
+        self._gap_times = registry.histogram(metrics.INTER_TOKEN).cell(())
 
     def flush(self) -> None:
         """Bring the registry up to date."""
@@ -113,10 +114,6 @@ class RequestRecorder:
         if ids:
             self.flush()
             self._registry.forget("endpoint", ids)
-
-    def token_gap(self, gap_s: float) -> None:
-        """Time between two reads of a stream."""
-        self._gaps.observe(gap_s)
 
     def turned_away(self, told: Told, *, request_id: str, path: str, tenant: str) -> None:
         """A request was refused before it was admitted."""
@@ -143,6 +140,8 @@ class RequestRecorder:
 
     def settle(self) -> None:
         """Count what has ended, and write its lines: before anybody reads either."""
+        self._gap_times.observe_all(self.gaps)
+        self.gaps.clear()
         ended, self._ended = self._ended, []
         for flight, at in ended:
             try:

@@ -139,7 +139,12 @@ class EngineConnection(asyncio.Protocol):
         flight, state = self._flight, self._state
         try:
             if state == _CHUNKS:
-                self._chunked(data)
+                chunks = cast("ChunkReader", self._chunks)  # there is one in this state
+                payload = chunks.whole(data)
+                if payload and flight is not None:
+                    flight.on_data(payload, data)
+                else:
+                    self._chunked(data, chunks)
             elif state == _HEAD:
                 self._head(data)
             elif state == _SIZED:
@@ -225,8 +230,7 @@ class EngineConnection(asyncio.Protocol):
             self._keep = False
             self._complete(data[:left])
 
-    def _chunked(self, data: bytes) -> None:
-        chunks = cast("ChunkReader", self._chunks)  # there is one in this state
+    def _chunked(self, data: bytes, chunks: ChunkReader) -> None:
         try:
             payload = chunks.feed(data)
         except ChunkError:
@@ -238,10 +242,7 @@ class EngineConnection(asyncio.Protocol):
                 self._keep = False
             self._complete(payload)
         elif payload:
-            if self._flight is not None:
-                self._flight.on_data(payload)
-            else:
-                self._give(payload)
+            self._give(payload)
 
     def _give(self, payload: bytes) -> None:
         if self._flight is not None:

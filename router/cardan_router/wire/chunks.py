@@ -57,18 +57,23 @@ class ChunkReader:
         self.done = False
         self.rest = b""
 
+    def whole(self, data: bytes) -> bytes:
+        """The payload of `data` if that is one chunk, no more, no less, without extensions.
+
+        Else nothing, and `data` is still to be fed. Engines write one chunk for each event, and it
+        comes in one read: this is the way of almost all, without a loop or a list.
+        """
+        if self._state != _SIZE or self._partial:
+            return b""
+        end = data.find(b"\r\n", 0, 18)
+        written = data[:end]
+        size = _SIZES.get(written) or _plain_size(written)
+        if size and end + size + 4 == len(data) and data.endswith(b"\r\n"):
+            return data[end + 2 : -2]
+        return b""
+
     def feed(self, data: bytes) -> bytes:
         """The payload in `data`, which may be empty. Raises `ChunkError`."""
-        if self._state == _SIZE and not self._partial:
-            # Engines write one chunk for each event, and it comes in one read: no loop, no list.
-            end = data.find(b"\r\n", 0, 18)
-            written = data[:end]
-            size = _SIZES.get(written) or _plain_size(written)
-            if size and end + size + 4 == len(data) and data.endswith(b"\r\n"):
-                return data[end + 2 : -2]
-        return self._feed(data)
-
-    def _feed(self, data: bytes) -> bytes:
         pieces: list[bytes] = []
         at = 0
         while at < len(data) and not self.done:

@@ -32,6 +32,7 @@ class Notes(NullRecorder):
     """Keeps how requests ended."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.outcomes: list[Outcome | None] = []
 
     def flight_ended(self, flight: FlightRecord) -> None:

@@ -37,6 +37,12 @@ def broken(*_: Any, **__: Any) -> Any:
     raise Bug
 
 
+class Unwilling(list[float]):
+    """Takes nothing."""
+
+    append = broken
+
+
 def well(seen: Seen) -> Iterable[Step]:
     """A stream or a plain answer, as asked."""
     if seen.json.get("stream"):
@@ -257,7 +263,7 @@ async def test_a_stream_with_a_bug_in_its_middle_ends_with_an_error_event(
 ) -> None:
     engine = InReads(SSE_HEAD + token(0), token(1), DONE + LAST_CHUNK)
     async with engines(1, engine.script) as fleet, serving(fleet) as served:
-        monkeypatch.setattr(served.journal, "token_gap", broken)
+        monkeypatch.setattr(served.journal, "gaps", Unwilling())
         async with connect(served.port) as client:
             await client.send(post(chat(stream=True)))
             await until(lambda: served.gateway.flights, "a flight")

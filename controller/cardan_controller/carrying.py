@@ -25,6 +25,7 @@ from cardan_kube.events import Events, Regarding, Reporter
 from cardan_kube.reflector import Fault
 
 from cardan_controller import events, planning, telling
+from cardan_controller.conditions import Tick
 from cardan_controller.crds.definitions import API_VERSION, FLEET
 from cardan_controller.crds.fleet import Mode
 from cardan_controller.disruptions import SharedDisruptions
@@ -347,13 +348,13 @@ def _not_begun(decision: ScalingDecision, undone: Sequence[Write]) -> frozenset[
 
 def _told(
     one: Decided, given: Orders, failure: str, undone: Sequence[Write], budgets: Collection[str]
-) -> telling.Tick:
+) -> Tick:
     """What is told of a tick: of what was not to be carried out, only what was decided."""
     budget = one.spec.budget_ref.name if one.spec.budget_ref else ""
     decision = in_its_words(one.spec, one.decision)
     if one.acts:
         decision = msgspec.structs.replace(decision, notes=(*decision.notes, *given.notes))
-    return telling.Tick(
+    return Tick(
         generation=one.fleet.meta.generation,
         spec=one.spec,
         observation=one.observation,

@@ -19,8 +19,8 @@ from cardan.scaling.decide import decide
 from cardan.scaling.memory import Memory
 from cardan.scaling.recording import read_recording
 
+from cardan_controller.conditions import moment
 from cardan_controller.crds.documents import read_spec
-from cardan_controller.telling import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

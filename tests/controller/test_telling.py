@@ -17,10 +17,11 @@ from cardan.scaling.observation import (
     PendingReplica,
     PoolState,
 )
+from cardan_controller.conditions import Tick
 from cardan_controller.crds.documents import status_document
 from cardan_controller.crds.fleet import FleetPool, FleetSpec, TargetRef
 from cardan_controller.crds.status import FleetStatus, Truth
-from cardan_controller.telling import LEARNED_S, MAX_DECISIONS, Tick, is_news, refused, told
+from cardan_controller.telling import LEARNED_S, MAX_DECISIONS, is_news, refused, told
 
 NOW = WallTime(1_800_000_000.0)
 POOL = FleetPool(name="h100", scale_target_ref=TargetRef(kind="Deployment", name="vllm"))

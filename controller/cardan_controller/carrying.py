@@ -366,4 +366,5 @@ def _told(
         stale=one.part.stale,
         selector=one.part.selector,
         no_budget="" if budget in budgets else budget,
+        shares_with=one.part.shares_with,
     )

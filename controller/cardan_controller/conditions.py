@@ -34,6 +34,10 @@ _LIMITS: Final = frozenset(
         ReasonCode.CLUSTER_STALE,
     }
 )
+# More other fleets than these are counted.
+MOST_NAMED: Final = 5
+# Their sentences are names: another one is news.
+NAMING: Final = frozenset({ConditionType.DEMAND_SHARED.value})
 _SHORTAGES: Final = frozenset({ReasonCode.CAPACITY_SHORTAGE, ReasonCode.PENDING_OVERDUE})
 # Demand that nobody needs to know for sure: latencies of a fleet without traffic are missing.
 _NEEDED: Final = ("requests_per_s", "uncached_tokens_per_s", "output_tokens_per_s", "held")
@@ -44,7 +48,8 @@ class Tick(NamedTuple):
 
     `conflict` names who else scales its targets, `failure` what could not be written, `not_begun`
     the pools of which nothing was, `stale` what of the cluster is not heard, `no_budget` the budget
-    that the fleet names and nobody has.
+    that the fleet names and nobody has, `shares_with` the fleets that the model's traffic is shared
+    with.
     """
 
     generation: int
@@ -58,6 +63,7 @@ class Tick(NamedTuple):
     stale: str = ""
     selector: str = ""
     no_budget: str = ""
+    shares_with: tuple[str, ...] = ()
 
 
 def conditions(
@@ -93,6 +99,7 @@ def _truths(tick: Tick, pools: Sequence[PoolStatus]) -> list[_Truth]:
         _metrics(tick),
         _capacity(tick),
         _conflict(tick),
+        _shared(tick),
         _ready(tick, pools),
     ]
 
@@ -177,6 +184,19 @@ def _conflict(tick: Tick) -> _Truth:
     if tick.conflict:
         return _Truth(ConditionType.CONFLICT, Truth.TRUE, "AnotherScaler", tick.conflict)
     return _Truth(ConditionType.CONFLICT, Truth.FALSE, "NobodyElse")
+
+
+def _shared(tick: Tick) -> _Truth:
+    if not tick.shares_with:
+        return _Truth(ConditionType.DEMAND_SHARED, Truth.FALSE, "NobodyElse")
+    more = len(tick.shares_with) - MOST_NAMED
+    names = ", ".join(tick.shares_with[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    serve = "serves" if len(tick.shares_with) == 1 else "serve"
+    words = (
+        f"{names} {serve} {tick.spec.model} at these gateways too:"
+        " each is sized for what its own endpoints get"
+    )
+    return _Truth(ConditionType.DEMAND_SHARED, Truth.TRUE, "SameModel", words)
 
 
 def _ready(tick: Tick, pools: Sequence[PoolStatus]) -> _Truth:

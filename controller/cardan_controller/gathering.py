@@ -64,7 +64,7 @@ class Cluster(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One fleet's part."""
+    """One fleet's part. `shares_with` are the fleets that its model's traffic is shared with."""
 
     home: Home
     subject: Subject
@@ -76,6 +76,7 @@ class Part(NamedTuple):
     conflict: str
     selector: str
     stale: str = ""
+    shares_with: tuple[str, ...] = ()
 
 
 def gather(

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from cardan_controller.carrying import home_of
 from cardan_controller.cluster.pods import endpoint_of
-from cardan_controller.gathering import pods_in
+from cardan_controller.gathering import pods_in, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cardan_controller.cluster.pods import PodFacts
+    from cardan_controller.cluster.targets import TargetRef
     from cardan_controller.crds.documents import Fleet
     from cardan_controller.crds.fleet import FleetSpec
     from cardan_controller.gathering import Cluster
@@ -42,6 +43,16 @@ class Sharing:
                 home = home_of(fleet)
                 group = self._groups.setdefault((home.gateways, fleet.spec.model), [])
                 group.append((home, fleet.spec))
+
+    def others(self, fleet: Home, spec: FleetSpec) -> tuple[str, ...]:
+        """Who shares the traffic with a fleet; not who means the same targets and no more."""
+        group = self._groups.get((fleet.gateways, spec.model), ())
+        own = _targets(fleet, spec)
+        return tuple(
+            f"{home.namespace}/{home.name}"
+            for home, other in group
+            if home != fleet and not _targets(home, other) <= own
+        )
 
     def part(self, fleet: Home, spec: FleetSpec) -> float:
         """The part (0..1) of its model's traffic that is this fleet's."""
@@ -66,6 +77,10 @@ class Sharing:
         ids = {endpoint_of(pod, with_namespace=named) for pod in pods.values()}
         known = (self._answers.value("endpoint_tokens", (fleet.gateways, id_)) for id_ in ids)
         return sum(one for one in known if one is not None)
+
+
+def _targets(fleet: Home, spec: FleetSpec) -> set[TargetRef]:
+    return {target_of(fleet.namespace, pool) for pool in spec.pools}
 
 
 def _anybody_ready(pods: Pods) -> bool:

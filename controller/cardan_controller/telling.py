@@ -1,9 +1,9 @@
 """What a tick found and did, as the fleet's status: pure.
 
 A status is written when it says something new. Numbers inside sentences move all the time and are
-no news: a status that differs from the one that is there only in its sentences is not written, so
-that a fleet at rest costs the API server nothing. What is only learned is told every two minutes.
-Inputs that are fresh tell no time for the same reason.
+no news: a status that differs from the one that is there only in its sentences (but for those that
+name other fleets) is not written, so that a fleet at rest costs the API server nothing. What is
+only learned is told every two minutes. Inputs that are fresh tell no time for the same reason.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from cardan.scaling.decision import ReasonCode, ScalingReason
 
-from cardan_controller.conditions import conditions, inputs, moment, refusal, word
+from cardan_controller.conditions import NAMING, conditions, inputs, moment, refusal, word
 from cardan_controller.crds.status import (
     DecisionStatus,
     FleetStatus,
@@ -87,7 +87,9 @@ def _without_sentences(status: FleetStatus) -> FleetStatus:
     )
     return replace(
         status,
-        conditions=tuple(replace(one, message="") for one in status.conditions),
+        conditions=tuple(
+            one if one.type in NAMING else replace(one, message="") for one in status.conditions
+        ),
         pools=tuple(replace(one, message="") for one in status.pools),
         metrics=tuple(replace(one, message="") for one in status.metrics),
         last_decisions=tuple(replace(one, message="") for one in status.last_decisions),

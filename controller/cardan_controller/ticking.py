@@ -203,6 +203,7 @@ class Ticker:
         home = home_of(fleet)
         drains = {victim.pod for victim in known.memory.drains.victims}
         part = gathering.gather(cluster, home, spec, drains, now)
+        part = part._replace(shares_with=seen.sharing.others(home, spec))
         subject = part.subject._replace(share=seen.sharing.part(home, spec))
         known.look(part, spec.mode)
         self._carrier.disruptions.note(key, part.limits, known.memory.drains)

@@ -84,3 +84,53 @@ async def test_together_they_have_what_the_model_needs() -> None:
         scene.values["in_flight"] = dict.fromkeys(scene.values["in_flight"], 2.0)
         await scene.tick()
     assert scene.replicas == {"one": 4, "two": 4}  # 6.6 are needed, and as many as get the half
+
+
+def condition(scene: Scene, fleet: str) -> tuple[str, str, str]:
+    """What its last status says of sharing demand."""
+    written = [r for r in scene.api.written("status") if f"/{fleet}/" in r.path]
+    body: Any = written[-1].body
+    (found,) = (one for one in body["status"]["conditions"] if one["type"] == "DemandShared")
+    return found["status"], found["reason"], found.get("message", "")
+
+
+async def test_each_of_them_says_with_whom_it_shares() -> None:
+    scene = scene_of(big=2, canary=1, alone=1)
+    scene.fleet("big", pool=target("big"))
+    scene.fleet("alone", pool=target("alone"), model="another")
+    await scene.tick()
+    assert condition(scene, "big")[:2] == ("False", "NobodyElse")
+    scene.fleet("canary", pool=target("canary"))
+    await scene.tick()
+    assert condition(scene, "big") == (
+        "True",
+        "SameModel",
+        "n/canary serves m at these gateways too: each is sized for what its own endpoints get",
+    )
+    assert condition(scene, "canary")[2].startswith("n/big serves m")
+    assert condition(scene, "alone")[:2] == ("False", "NobodyElse")
+
+
+async def test_a_third_one_is_news_and_numbers_are_none() -> None:
+    scene = scene_of(**dict.fromkeys("abcdefgh", 1))
+    for name in "ab":
+        scene.fleet(name, pool=target(name))
+    for requests in (5.0, 6.0):
+        scene.load(requests, 100.0 * requests)
+        await scene.tick()
+    told = len(scene.api.written("status"))
+    scene.load(7.0, 650.0)
+    await scene.tick()
+    assert len(scene.api.written("status")) == told
+    for name in "cdefgh":
+        scene.fleet(name, pool=target(name))
+    await scene.tick()
+    assert condition(scene, "a")[2].startswith("n/b, n/c, n/d, n/e, n/f and 2 more serve m")
+
+
+async def test_a_fleet_that_only_recommends_for_the_same_pods_takes_no_part() -> None:
+    scene = scene_of(llama=2)
+    scene.fleet("applied", pool=target("llama"))
+    scene.fleet("tried", pool=target("llama"), mode="Recommend")
+    await scene.tick()
+    assert condition(scene, "applied")[:2] == ("False", "NobodyElse")

@@ -97,6 +97,7 @@ def test_a_fleet_that_is_well() -> None:
         "MetricsHealthy": ("True", "Fresh"),
         "CapacityAvailable": ("True", "NothingStuck"),
         "Conflict": ("False", "NobodyElse"),
+        "DemandShared": ("False", "NobodyElse"),
         "Ready": ("True", "AllReady"),
     }
     assert (status.replicas, status.desired, status.ready) == (2, 2, 2)

@@ -30,6 +30,7 @@ class ConditionType(enum.StrEnum):
     METRICS_HEALTHY = "MetricsHealthy"
     CAPACITY_AVAILABLE = "CapacityAvailable"
     CONFLICT = "Conflict"
+    DEMAND_SHARED = "DemandShared"
     SPEC_VALID = "SpecValid"
 
 

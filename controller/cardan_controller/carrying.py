@@ -25,7 +25,7 @@ from cardan_kube.events import Events, Regarding, Reporter
 from cardan_kube.reflector import Fault
 
 from cardan_controller import events, planning, telling
-from cardan_controller.conditions import Tick
+from cardan_controller.conditions import Tick, to_check
 from cardan_controller.crds.definitions import API_VERSION, FLEET
 from cardan_controller.crds.fleet import Mode
 from cardan_controller.disruptions import SharedDisruptions
@@ -56,6 +56,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Metrics that have not arrived after so many `metrics.short_window_s` will not come by themselves:
+# a rate takes one of them, and finding gateways that have just begun hardly another.
+NEVER_AFTER: Final = 3
 # After these nobody can tell whether the server has done what it was asked.
 _UNANSWERED: Final = frozenset({Fault.TIMEOUT, Fault.BROKEN})
 
@@ -116,6 +119,8 @@ class Carrier:
     ) -> None:
         self._wake_url = config.wake_url
         self._budgets = frozenset(config.budgets)
+        self._check = to_check(prometheus=config.metrics.prometheus is not None)
+        self._awaited_s = NEVER_AFTER * config.metrics.short_window_s
         self._patience_s = config.lease.duration_s - config.lease.renew_deadline_s
         self._fleets = fleets
         self._wakes = wakes
@@ -145,6 +150,7 @@ class Carrier:
             self._wakes.done(one.part.home.gateways, one.spec.model)
             self._telemetry.wakes.inc()
         tick = _told(one, given, words, undone, self._budgets)
+        tick = tick._replace(check=self._check, patience_s=self._awaited_s)
         status = telling.told(known.status, tick, now)
         self._telemetry.told(*one.key, status)
         await self._tell(one.part.home, known, status, room, now, acts=one.acts)

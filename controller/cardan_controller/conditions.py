@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cardan.scaling.decision import ReasonCode
 from cardan.scaling.observation import Freshness
 
+from cardan_controller.cluster.pods import instant
 from cardan_controller.crds.status import Condition, ConditionType, InputHealth, Truth
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ _LIMITS: Final = frozenset(
         ReasonCode.CLUSTER_STALE,
     }
 )
+# `MetricsHealthy` of a fleet whose metrics are not late but absent: something is set up wrong.
+NEVER_ARRIVED: Final = "MetricsNeverArrived"
 # More other fleets than these are counted.
 MOST_NAMED: Final = 5
 # Their sentences are names: another one is news.
@@ -49,7 +53,7 @@ class Tick(NamedTuple):
     `conflict` names who else scales its targets, `failure` what could not be written, `not_begun`
     the pools of which nothing was, `stale` what of the cluster is not heard, `no_budget` the budget
     that the fleet names and nobody has, `shares_with` the fleets that the model's traffic is shared
-    with.
+    with. `check` is what to look at where metrics have not come `patience_s` after the first tick.
     """
 
     generation: int
@@ -64,13 +68,29 @@ class Tick(NamedTuple):
     selector: str = ""
     no_budget: str = ""
     shares_with: tuple[str, ...] = ()
+    check: str = ""
+    patience_s: float = math.inf
+
+
+def to_check(*, prometheus: bool) -> str:
+    """What is to be looked at where no metrics arrive, from a Prometheus or from gateways."""
+    if prometheus:
+        return (
+            "check that metrics.prometheus.url is the Prometheus that scrapes these gateways, with"
+            " the labels namespace and pod, and that metrics.prometheus.match leaves them"
+        )
+    return (
+        "check that its gateways run (in spec.gateways.namespace), that they have the labels of"
+        " gateways.selector or spec.gateways.selector, and that the operator reaches their port"
+        " gateways.metrics_port"
+    )
 
 
 def conditions(
     before: FleetStatus, tick: Tick, pools: Sequence[PoolStatus], now: WallTime
 ) -> tuple[Condition, ...]:
     """The conditions after a tick, with the time of their last change of status."""
-    return _conditions(before, _truths(tick, pools), tick.generation, now)
+    return _conditions(before, _truths(before, tick, pools, now), tick.generation, now)
 
 
 def refusal(
@@ -90,13 +110,15 @@ class _Truth(NamedTuple):
     message: str = ""
 
 
-def _truths(tick: Tick, pools: Sequence[PoolStatus]) -> list[_Truth]:
+def _truths(
+    before: FleetStatus, tick: Tick, pools: Sequence[PoolStatus], now: WallTime
+) -> list[_Truth]:
     return [
         _Truth(ConditionType.SPEC_VALID, Truth.TRUE, "Valid"),
         _able(tick),
         _active(tick),
         _limited(tick),
-        _metrics(tick),
+        _metrics(before, tick, now),
         _capacity(tick),
         _conflict(tick),
         _shared(tick),
@@ -160,7 +182,7 @@ def _without_target(tick: Tick) -> list[PoolDecision]:
     return [pool for pool in tick.decision.pools if pool.pool in states and states[pool.pool].error]
 
 
-def _metrics(tick: Tick) -> _Truth:
+def _metrics(before: FleetStatus, tick: Tick, now: WallTime) -> _Truth:
     if tick.stale:
         reason = ReasonCode.CLUSTER_STALE.value
         return _Truth(ConditionType.METRICS_HEALTHY, Truth.FALSE, reason, tick.stale)
@@ -169,7 +191,24 @@ def _metrics(tick: Tick) -> _Truth:
         return _Truth(ConditionType.METRICS_HEALTHY, Truth.TRUE, "Fresh")
     reason = f"Metrics{worst.freshness.value.capitalize()}"
     words = f"{worst.input}: {worst.message}"
+    if _are_overdue(before, now, tick.patience_s):
+        reason = NEVER_ARRIVED
+        words = f"{words}; it has never arrived: {tick.check}"
     return _Truth(ConditionType.METRICS_HEALTHY, Truth.FALSE, reason, words)
+
+
+def _are_overdue(before: FleetStatus, now: WallTime, patience_s: float) -> bool:
+    """Has a fleet waited for so long for metrics, and never had them?
+
+    Nothing that is said of it is older then: a condition that was another once has a later time.
+    """
+    known = {one.type: one for one in before.conditions}
+    healthy = known.get(ConditionType.METRICS_HEALTHY.value)
+    if healthy is None or healthy.status is Truth.TRUE:
+        return False
+    since = instant(healthy.last_transition_time)
+    oldest = min(instant(one.last_transition_time) for one in before.conditions)
+    return since <= oldest and now - since >= patience_s
 
 
 def _capacity(tick: Tick) -> _Truth:

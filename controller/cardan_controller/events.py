@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cardan.scaling.decision import ReasonCode
 
+from cardan_controller.conditions import NEVER_ARRIVED
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cardan_controller.crds.status import FleetStatus
+    from cardan_controller.crds.status import Condition, FleetStatus
 
 # Conditions that are worth a warning when they become so.
 _WARN_WHEN: Final = {
@@ -40,10 +42,12 @@ def events_of(before: FleetStatus, after: FleetStatus, *, acts: bool = True) -> 
             way = way if acts else "Recommended"
             note = f"{decision.pool}: {decision.from_} to {decision.to}: {decision.message}"
             yield Event(way, note)
-    known = {one.type: one.status for one in before.conditions}
+    known = {one.type: one for one in before.conditions}
     for condition in after.conditions:
-        is_new = known.get(condition.type) is not condition.status
-        if is_new and (condition.type, condition.status.value) in _WARN_WHEN:
+        if (
+            _turned(known.get(condition.type), condition)
+            and (condition.type, condition.status.value) in _WARN_WHEN
+        ):
             note = f"{condition.type}: {condition.message}"
             expected = condition.type not in known and condition.reason in _RIGHT_AT_FIRST
             yield Event(condition.reason, note, warning=not expected)
@@ -53,6 +57,13 @@ def events_of(before: FleetStatus, after: FleetStatus, *, acts: bool = True) -> 
             note = f"{pool.name}: {pool.manual} has set {pool.current} replicas"
             yield Event("ChangedByHand", note, warning=True)
     yield from _moves(before, after)
+
+
+def _turned(before: Condition | None, after: Condition) -> bool:
+    """Is it another one than it was, or worse?"""
+    if before is None or before.status is not after.status:
+        return True
+    return after.reason == NEVER_ARRIVED != before.reason
 
 
 def _moves(before: FleetStatus, after: FleetStatus) -> Iterator[Event]:

@@ -86,6 +86,25 @@ def test_a_new_fleet_that_was_not_heard_long_enough_is_no_warning(why: str, warn
     assert [event.warning for event in events(healthy, after)] == [True]
 
 
+def test_metrics_that_never_arrived_are_a_warning_once() -> None:
+    def lacking(why: str) -> FleetStatus:
+        condition = Condition(
+            type="MetricsHealthy",
+            status=Truth.FALSE,
+            reason=why,
+            message="check",
+            last_transition_time=AT,
+        )
+        return FleetStatus(conditions=(condition,))
+
+    never = lacking("MetricsNeverArrived")
+    assert events(lacking("MetricsMissing"), never) == [
+        Event("MetricsNeverArrived", "MetricsHealthy: check", warning=True)
+    ]
+    assert events(never, never) == []
+    assert events(never, lacking("MetricsMissing")) == []
+
+
 def test_a_change_by_hand_is_told_by_name() -> None:
     by_hand = FleetStatus(pools=(PoolStatus(name="main", current=5, manual="kubectl"),))
     assert events(FleetStatus(), by_hand) == [

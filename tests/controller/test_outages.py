@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cardan.instants import WallTime
@@ -10,6 +10,9 @@ from cardan_controller.metrics.answers import Answer, Answers
 from cardan_controller.metrics.asks import ASKS
 
 from tests.controller.scene import Scene
+
+if TYPE_CHECKING:
+    from cardan_kube.api import Request
 
 MODEL = ("n", "m")
 THROUGHPUT = [{"type": "throughput", "throughput": {"tokensPerSecond": 1000}}]
@@ -88,3 +91,30 @@ async def test_measurements_are_no_younger_for_a_fleet_that_is_looked_at_between
     status: Any = scene.api.written("status")[-1].body
     (healthy,) = (c for c in status["status"]["conditions"] if c["type"] == "MetricsHealthy")
     assert (healthy["status"], healthy["reason"]) == ("False", "MetricsStale")
+
+
+async def test_a_fleet_that_was_never_heard_of_is_a_warning_once_and_says_what_to_check() -> None:
+    scene = Scene()
+    scene.fleet(policies=THROUGHPUT)
+    for _ in range(20):
+        await scene.tick()
+    warned = [
+        body["note"]
+        for request in scene.api.written("events")
+        if (body := _body(request))["type"] == "Warning"
+    ]
+    (note,) = warned
+    assert note.startswith("MetricsHealthy: requests_per_s: no gateway in namespace 'n'")
+    assert "check that its gateways run" in note
+    scene.ticker = scene.operator()  # who leads next goes on from the status
+    status: Any = scene.api.written("status")[-1].body
+    scene.fleet(policies=THROUGHPUT, status=status["status"])
+    scene.api.writes.clear()
+    for _ in range(20):
+        await scene.tick()
+    assert scene.api.written("events") == []
+
+
+def _body(request: Request) -> dict[str, Any]:
+    assert isinstance(request.body, dict)
+    return request.body

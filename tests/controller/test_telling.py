@@ -163,6 +163,46 @@ def test_sentences_alone_are_no_news() -> None:
     assert is_news(FleetStatus(), first)
 
 
+NOT_HEARD = Demand(requests_per_s=Datum(freshness=Freshness.MISSING, why="no gateway"))
+
+
+def unheard(since: FleetStatus, after_s: float, demand: Demand = NOT_HEARD) -> FleetStatus:
+    """The status of a fleet so long after the first tick."""
+    found = tick(demand=demand)._replace(patience_s=180.0, check="check this")
+    return told(since, found, WallTime(NOW + after_s))
+
+
+def test_metrics_that_have_never_arrived_say_what_to_check() -> None:
+    status = unheard(FleetStatus(), 0.0)
+    assert conditions(status)["MetricsHealthy"][1] == "MetricsMissing"
+    patient = unheard(status, 179.0)
+    assert conditions(patient)["MetricsHealthy"][1] == "MetricsMissing"
+    never = unheard(patient, 180.0)
+    words = "requests_per_s: no gateway; it has never arrived: check this"
+    assert conditions(never)["MetricsHealthy"] == ("False", "MetricsNeverArrived", words)
+    assert is_news(patient, never)
+    assert not is_news(never, unheard(never, 400.0))
+
+
+def test_a_wrong_address_is_no_other_thing_than_a_wrong_selector() -> None:
+    failed = Demand(requests_per_s=Datum(freshness=Freshness.FAILED, why="refused"))
+    status = unheard(FleetStatus(), 0.0, failed)
+    assert conditions(status)["MetricsHealthy"][1] == "MetricsFailed"
+    assert conditions(unheard(status, 60.0))["MetricsHealthy"][1] == "MetricsMissing"
+    never = conditions(unheard(status, 200.0, failed))["MetricsHealthy"]
+    assert never[1] == "MetricsNeverArrived"
+
+
+def test_metrics_that_were_there_once_are_only_missing() -> None:
+    status = unheard(FleetStatus(), 0.0, HEALTHY)
+    assert conditions(unheard(status, 600.0))["MetricsHealthy"][1] == "MetricsMissing"
+    lost = unheard(unheard(status, 60.0), 600.0)
+    assert conditions(lost)["MetricsHealthy"][:2] == ("False", "MetricsMissing")
+    late = unheard(unheard(FleetStatus(), 0.0), 60.0, HEALTHY)
+    lost = unheard(unheard(late, 120.0), 600.0)
+    assert conditions(lost)["MetricsHealthy"][:2] == ("False", "MetricsMissing")
+
+
 def test_a_change_is_told_once_with_its_reasons() -> None:
     up = tick(reason(ReasonCode.SLO_PREFILL, "a"), reason(ReasonCode.FORECAST, "b"), desired=4)
     first = told(FleetStatus(), up, NOW)

@@ -100,7 +100,7 @@ def _learned(spec: ScalingSpec, observation: Observation, memory: Memory, now: W
         arrivals=standing,
         learned=learned,
         forecast=seen,
-        error_budget=error_budget.accounted(memory.error_budget, demand, spec.slo, now),
+        error_budget=error_budget.accounted(memory.error_budget, observation.demand, spec.slo, now),
         zero=zero.watched(memory.zero, spec, observation, now),
     )
     if spec.ratio is not None:

@@ -13,7 +13,8 @@ or the weather of the day are wrong by: in credit a fleet is planned a little be
 asks, in debt well above. A fresh fleet begins at zero.
 
 Counting requests and not time matters: a calm night has few, and what it saves is soon spent at
-noon. What is read is rounded to eighths with hysteresis, so that a fleet at rest is written a few
+noon. Each counts once: the rate is of requests that ended, over the minutes that the share is of.
+What is read is rounded to eighths with hysteresis, so that a fleet at rest is written a few
 times and then never again.
 """
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from cardan.scaling.observation import Demand
     from cardan.scaling.spec import SloSpec
 
+# The share that was in time is one of five minutes, half of which lie 150 s back.
+SHARE_HALF_LIFE_S: Final = 100.0
 STEP: Final = 1 / 8
 EPSILON: Final = 1e-6
 # In full credit so much less than the model asks. By the model a tenth more load for each replica
@@ -40,10 +43,14 @@ RAISED: Final = 0.3
 
 
 class ErrorBudget(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The account. `balance` is what is read, `exact` (of this process) what it follows."""
+    """The account. `balance` is what is read, `exact` (of this process) what it follows.
+
+    `usual` and `recent` (of this process) are requests a second, over hours and over minutes.
+    """
 
     balance: float = 0.0
     usual: LearnedMean = LearnedMean()
+    recent: LearnedMean = LearnedMean()
     exact: float | None = None
     at: WallTime | None = None
 
@@ -53,23 +60,34 @@ class ErrorBudget(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
 
 
 def accounted(budget: ErrorBudget, demand: Demand, slo: SloSpec, now: WallTime) -> ErrorBudget:
-    """With what was late since; what is not known costs nothing and earns nothing."""
+    """With what was late since; what is not known costs nothing and earns nothing.
+
+    `demand` is what gateways counted, where each request is one, when it has ended. Of what arrives
+    those who wait are a part for as long as they do, and who waits is late.
+    """
     step_s = 0.0 if budget.at is None else min(max(now - budget.at, 0.0), MOST_STEP_S)
     rate, attained = demand.requests_per_s.known, demand.attainment.known
     if rate is None or attained is None or step_s <= 0:
         return msgspec.structs.replace(budget, at=now)
     usual = budget.usual.fold(rate, step_s, slo.window_s)
-    mean = usual.value if usual.mean is None else usual.mean
+    recent = budget.recent.fold(rate, step_s, SHARE_HALF_LIFE_S)
     allowed = 1.0 - slo.attainment
-    earned = (attained - slo.attainment) / allowed * (rate / mean if mean > 0 else 0.0)
+    earned = (attained - slo.attainment) / allowed * _over(recent, usual)
     before = budget.balance if budget.exact is None else budget.exact
     exact = min(max(before + earned * step_s / slo.window_s, -1.0), 1.0)
-    return ErrorBudget(balance=_stepped(exact, budget.balance), usual=usual, exact=exact, at=now)
+    balance = _stepped(exact, budget.balance)
+    return ErrorBudget(balance=balance, usual=usual, recent=recent, exact=exact, at=now)
 
 
 def factor(balance: float) -> float:
     """What a plan is to be multiplied by."""
     return 1.0 - balance * (SPENT if balance > 0 else RAISED)
+
+
+def _over(recent: LearnedMean, usual: LearnedMean) -> float:
+    """The traffic of the last minutes over the usual one."""
+    mean = usual.value if usual.mean is None else usual.mean
+    return (recent.mean or 0.0) / mean if mean > 0 else 0.0
 
 
 def _stepped(exact: float, balance: float) -> float:

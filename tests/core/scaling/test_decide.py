@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from cardan.instants import WallTime
 from cardan.scaling.decide import decide
 from cardan.scaling.decision import ReasonCode
@@ -279,3 +280,10 @@ def test_a_new_leader_decides_as_the_old_one_would_have() -> None:
     new = only(decide(patient, observation, resumed, observation.at)[0])
     assert (old.desired, codes(old)) == (new.desired, codes(new))
     assert ReasonCode.DOWN_STABILIZED in codes(new)
+
+
+def test_who_waits_is_asked_for_again_and_again_but_is_one_request_in_the_account() -> None:
+    fleet = Fleet(spec(), {"main": 2})
+    for _ in range(20):
+        fleet.tick(10.0, held=6000.0)
+    assert fleet.memory.error_budget.usual.value == pytest.approx(10.0)

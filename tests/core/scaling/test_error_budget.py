@@ -69,6 +69,23 @@ def test_the_night_saves_little_for_noon() -> None:
     assert 0.0 <= saved <= 0.125
 
 
+def test_a_burst_costs_as_many_as_were_late() -> None:
+    # Requests of each tick, and how many of them were in time: ten minutes of twice the traffic,
+    # of which the first 200 s are late.
+    calm, late, served = (150.0, 142.5), (300.0, 0.0), (300.0, 285.0)
+    ticks = [calm] * 400 + [late] * 13 + [served] * 27 + [calm] * 60
+    slo = SloSpec(attainment=0.95, window_s=86_400.0)
+    now, budget = START, ErrorBudget()
+    for place, (requests, _) in enumerate(ticks, 1):
+        now += 15.0
+        window = ticks[max(0, place - 20) : place]  # five minutes
+        share = sum(kept for _, kept in window) / sum(all_ for all_, _ in window)
+        budget = error_budget.accounted(budget, asked(requests / 15.0, share), slo, WallTime(now))
+    lost = sum(0.95 * requests - kept for requests, kept in ticks)
+    usual = 10.3  # requests a second, by the end of the burst
+    assert budget.exact == pytest.approx(-lost / 0.05 / usual / slo.window_s, rel=0.05)
+
+
 def test_what_is_not_known_costs_nothing_and_earns_nothing() -> None:
     account = Account()
     before = account.see(HOUR // 2, 10.0, 1.0)

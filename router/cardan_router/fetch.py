@@ -199,14 +199,18 @@ def _port(scheme: str) -> int:
 
 
 class _Line(asyncio.Protocol):
-    """A connection that carries one call at a time; doubles as llhttp's callbacks."""
+    """A connection that carries one call at a time; doubles as llhttp's callbacks.
+
+    Its parser holds it, so it holds a parser only while an answer comes: a thousand endpoints are
+    two hundred fresh connections a second, too many to be left to the search for cycles.
+    """
 
     def __init__(self) -> None:
         self.location = ""
         self.idle_since = self._made_at = asyncio.get_running_loop().time()
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[Answer] | None = None
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = None
         self._body: list[bytes] = []
         self._size = 0
         self._uses = 0
@@ -239,9 +243,10 @@ class _Line(asyncio.Protocol):
     def close(self) -> None:
         """Drop the connection; what is unread is not wanted."""
         self._keeps = False
+        self._parser = None
         if self._transport is not None:
             self._transport.abort()
-        answer = self._answer
+        answer, self._answer = self._answer, None  # an error's frames would lead back to here
         if answer is not None and answer.done() and not answer.cancelled():
             answer.exception()  # retrieved: nobody may be waiting any more
         elif answer is not None:
@@ -254,11 +259,12 @@ class _Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         self._is_silent = False
-        if self._answer is None or self._answer.done():  # nobody has asked anything
+        parser = self._parser
+        if parser is None:  # nobody has asked anything
             self.close()
             return
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._fail(f"not HTTP: {error}")
             self.close()
@@ -273,6 +279,7 @@ class _Line(asyncio.Protocol):
             answer.set_exception(_StaleError())
         elif self._head_seen and not self._sized and exc is None:
             self.on_message_complete()
+        self._parser = None
         self._fail("the connection closed before the answer was complete")
 
     def on_message_begin(self) -> None:
@@ -302,13 +309,15 @@ class _Line(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """llhttp: the whole answer is there, unless it is one that only announces another (1xx)."""
-        if self._answer is None or self._answer.done():
+        parser = self._parser
+        if parser is None or self._answer is None or self._answer.done():
             return
-        status = self._parser.get_status_code()
+        status = parser.get_status_code()
         if status < FIRST_FINAL:
             self.location, self._sized, self._head_seen = "", False, False
             return
-        self._keeps = self._sized and self._parser.should_keep_alive()
+        self._keeps = self._sized and parser.should_keep_alive()
+        self._parser = None
         self._answer.set_result(Answer(status, b"".join(self._body)))
 
     def _fail(self, message: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+
 import pytest
 from cardan_router.fetch import MAX_BODY_BYTES, Fetcher, FetchError, FetchFault
 
@@ -104,3 +107,21 @@ async def test_what_only_announces_an_answer_is_none() -> None:
     async with stub() as engine:
         engine.raw = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
         assert await fault_of(engine.url) is FetchFault.BROKEN
+
+
+async def test_what_is_over_is_gone_without_a_search_for_cycles() -> None:
+    """A thousand endpoints are two hundred fresh connections a second."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with stub() as engine:
+            for raw in (b"HTTP/1.1 200 OK\r\n\r\nok", b"SSH-2.0-x\r\n\r\n", b""):
+                engine.raw = raw
+                with contextlib.suppress(FetchError):
+                    await Fetcher().get(engine.url, "/", 0.1)
+        with held_port() as port, contextlib.suppress(FetchError):
+            await Fetcher().get(f"http://127.0.0.1:{port}", "/", DEADLINE_S)
+        left = {type(thing).__name__ for thing in gc.get_objects()}
+        assert not left & {"_Line", "HttpResponseParser"}
+    finally:
+        gc.enable()

@@ -39,6 +39,7 @@ from cardan_controller.following import FollowedStatuses
 from cardan_controller.gathering import Cluster, target_of
 from cardan_controller.handlers import FleetWatch
 from cardan_controller.keda import served
+from cardan_controller.keeping import Keepers, operator_name
 from cardan_controller.leading import Leader
 from cardan_controller.metrics.gateways import GatewaySource
 from cardan_controller.metrics.prometheus import PrometheusSource
@@ -94,7 +95,7 @@ class Operator:
     """One replica."""
 
     def __init__(self, config: OperatorConfig, rng: Random) -> None:
-        self.config = config
+        self.config = config = msgspec.structs.replace(config, lease=_lease(config))
         self.telemetry = Telemetry()
         self.fleets = Fleets(lambda key: self._driver.press(key))
         self.wakes = Wakes(
@@ -107,8 +108,8 @@ class Operator:
         self._api = KubernetesApi(config.kubeconfig, AGENT)
         self._lease_api = KubernetesApi(config.kubeconfig, AGENT)
         self._identity = f"{socket.gethostname()}_{rng.getrandbits(32):08x}"
-        lease = _lease(config)
-        self.leader = self._candidate(lease, rng)
+        self.leader = self._candidate(config.lease, rng)
+        self._keepers = Keepers(self._api, operator_name(config.lease), monotonic)
         self.recommendations: Recommendations = Recommendations(
             FollowedStatuses(self.view.fleets, self.leader.quiet_s),
             wall,
@@ -131,7 +132,7 @@ class Operator:
             monotonic=monotonic,
             wall=wall,
         )
-        open_to_all = opened(lease.namespace, config.gateways.namespaces, config.namespaces)
+        open_to_all = opened(config.lease.namespace, config.gateways.namespaces, config.namespaces)
         self._watch = FleetWatch(
             self.fleets,
             self._forget,
@@ -147,7 +148,13 @@ class Operator:
     def _candidate(self, lease: LeaseConfig, rng: Random) -> Leader:
         election = Election(self._identity, lease, rng)
         return Leader(
-            election, self._lease_api, lease, _address(self.config), monotonic=monotonic, wall=wall
+            election,
+            self._lease_api,
+            lease,
+            _address(self.config),
+            self.config.namespaces,
+            monotonic=monotonic,
+            wall=wall,
         )
 
     def _made_ticker(self) -> Ticker:
@@ -259,6 +266,8 @@ class Operator:
         if only is None and not self.view.fleets.trouble:
             self.fleets.confirm(self.view.uids())
         fleets = [fleet for _, fleet in self.fleets.some(only)]
+        if only is None:
+            await self._keepers.refresh(fleets)
         return await self._look_at(_targets(fleets), whole=only is None)
 
     async def _look_at(self, targets: Sequence[TargetRef], *, whole: bool) -> Cluster:
@@ -275,6 +284,7 @@ class Operator:
             ready_gateways=self._gateway_pods.ready(self._pods, (one for _, one in self.fleets)),
             claimed=gathering.claims(fleet for _, fleet in self.fleets),
             stale=self.view.stale(self.config.metrics.stale_after_s),
+            kept_elsewhere=self._keepers.elsewhere,
             with_namespace=self.config.gateways.endpoint_names == "namespace/pod",
         )
 

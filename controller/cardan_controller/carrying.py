@@ -30,6 +30,7 @@ from cardan_controller.crds.definitions import API_VERSION, FLEET
 from cardan_controller.crds.fleet import Mode
 from cardan_controller.disruptions import SharedDisruptions
 from cardan_controller.given import in_its_words
+from cardan_controller.keeping import operator_name
 from cardan_controller.planning import Home, Write
 from cardan_controller.remembering import remembered
 
@@ -118,6 +119,7 @@ class Carrier:
         identity: str,
     ) -> None:
         self._wake_url = config.wake_url
+        self._name = operator_name(config.lease)
         self._budgets = frozenset(config.budgets)
         self._check = to_check(prometheus=config.metrics.prometheus is not None)
         self._awaited_s = NEVER_AFTER * config.metrics.short_window_s
@@ -164,6 +166,12 @@ class Carrier:
         self._telemetry.told(fleet.meta.namespace, fleet.meta.name, status)
         await self._tell(home_of(fleet), known, status, room, now)
         return Result.DONE
+
+    async def stand_back(
+        self, fleet: Fleet, keeper: str, room: asyncio.Semaphore, now: WallTime
+    ) -> None:
+        """A fleet that another operator keeps: its status is not ours to write, an event is."""
+        await self._say(home_of(fleet), events.kept_elsewhere(keeper, self._name), room, now)
 
     async def take_back(self, writes: Sequence[Write]) -> None:
         """What a fleet that is deleted leaves is removed; raises `ApiError`.
@@ -245,24 +253,30 @@ class Carrier:
         acts: bool = False,
     ) -> None:
         """Write a status that is news, and its events; what could not be written is news again."""
+        status = msgspec.structs.replace(status, operator=self._name)
         if not telling.is_news(known.status, status, now - known.told_at):
             return
         result, _ = await self._write(home, planning.statuses(home, status), room)
         if result is not Result.DONE:
             return
         before, known.status, known.told_at = known.status, status, now
-        about = Regarding(API_VERSION, FLEET.kind, home.namespace, home.name, home.uid)
         for event in events.events_of(before, status, acts=acts):
-            told = self._events.tell(
-                about,
-                "Warning" if event.warning else "Normal",
-                event.reason,
-                event.note,
-                now_s=now,
-                action="Scale",
-            )
-            if told is not None:
-                await self._write(home, Write("event", told), room)
+            await self._say(home, event, room, now)
+
+    async def _say(
+        self, home: Home, event: events.Event, room: asyncio.Semaphore, now: WallTime
+    ) -> None:
+        about = Regarding(API_VERSION, FLEET.kind, home.namespace, home.name, home.uid)
+        told = self._events.tell(
+            about,
+            "Warning" if event.warning else "Normal",
+            event.reason,
+            event.note,
+            now_s=now,
+            action="Scale",
+        )
+        if told is not None:
+            await self._write(home, Write("event", told), room)
 
     async def _send(self, write: Write) -> None:
         """One request, given up before another replica may lead; raises `ApiError`."""

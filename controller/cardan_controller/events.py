@@ -59,6 +59,15 @@ def events_of(before: FleetStatus, after: FleetStatus, *, acts: bool = True) -> 
     yield from _moves(before, after)
 
 
+def kept_elsewhere(keeper: str, own: str) -> Event:
+    """A fleet has two operators, each by the name of its Lease."""
+    note = (
+        f"the operator of the Lease {keeper} keeps this fleet: that of {own} stands back until"
+        " the other's Lease is given up; let only one of them look after this namespace"
+    )
+    return Event("KeptElsewhere", note, warning=True)
+
+
 def _turned(before: Condition | None, after: Condition) -> bool:
     """Is it another one than it was, or worse?"""
     if before is None or before.status is not after.status:

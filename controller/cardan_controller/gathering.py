@@ -49,7 +49,7 @@ class Cluster(NamedTuple):
 
     `target` finds a scale target, or says why it cannot be had. `ready_gateways` counts those of a
     namespace, whichever fleet names them. `stale` is why all of it may be too old to shrink by;
-    empty while it is not.
+    empty while it is not. `kept_elsewhere` names the other operator that keeps a fleet.
     """
 
     pods: PodIndex
@@ -61,6 +61,7 @@ class Cluster(NamedTuple):
     claimed: Mapping[TargetRef, str]
     with_namespace: bool
     stale: str = ""
+    kept_elsewhere: Callable[[Fleet], str] = lambda _: ""
 
 
 class Part(NamedTuple):

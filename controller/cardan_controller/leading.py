@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import msgspec
 from cardan_kube.api import ApiError
@@ -20,7 +20,7 @@ from cardan_controller.cluster.pods import instant
 from cardan_controller.election import Lease, Look, Rest, Write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from cardan.instants import Monotonic, WallTime
     from cardan_kube.api import Request
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 MANAGER: Final = "cardan-controller"
 # Where the holder's own port is reached; others send gateways there.
 ADDRESS: Final = "cardan.dev/address"
+# The namespaces that the holder looks after, with commas between them; empty: all.
+NAMESPACES: Final = "cardan.dev/namespaces"
+LEASES: Final = Collection("coordination.k8s.io", "v1", "leases")
 
 
 class _Meta(msgspec.Struct, rename="camel"):
@@ -65,6 +68,33 @@ class Api(Protocol):
         """A write; raises `ApiError`."""
 
 
+class Holder(NamedTuple):
+    """What a Lease says: the Lease, and of its holder where it listens and looks (empty: all)."""
+
+    lease: Lease
+    address: str
+    namespaces: tuple[str, ...]
+
+
+def read_holder(body: bytes) -> Holder:
+    """A Lease of an operator; raises `ApiError` for what is none."""
+    try:
+        found = _decode(body)
+    except msgspec.DecodeError as error:
+        raise ApiError(Fault.GARBAGE, f"what it says cannot be read: {error}") from error
+    spec, told = found.spec, found.metadata.annotations
+    lease = Lease(
+        holder=spec.holder_identity or "",
+        duration_s=float(spec.lease_duration_seconds or 0),
+        acquired_at=instant(spec.acquire_time or ""),
+        renewed_at=instant(spec.renew_time or ""),
+        transitions=spec.lease_transitions or 0,
+        version=found.metadata.resource_version,
+    )
+    places = told.get(NAMESPACES, "").split(",")
+    return Holder(lease, told.get(ADDRESS, ""), tuple(filter(None, places)))
+
+
 class Leader:
     """One replica in the election. `run` it; ask `leads`."""
 
@@ -74,6 +104,7 @@ class Leader:
         api: Api,
         config: LeaseConfig,
         address: str,
+        namespaces: Sequence[str] = (),
         *,
         monotonic: Callable[[], Monotonic],
         wall: Callable[[], WallTime],
@@ -81,8 +112,8 @@ class Leader:
         self._election = election
         self._api = api
         self._name = config.name
-        self._leases = Collection("coordination.k8s.io", "v1", "leases", config.namespace)
-        self._address = address
+        self._leases = LEASES._replace(namespace=config.namespace)
+        self._told_of_us = {ADDRESS: address, NAMESPACES: ",".join(namespaces)}
         self._monotonic = monotonic
         self._wall = wall
         # As client-go: a question that is not answered leaves time for another before the deadline.
@@ -153,7 +184,7 @@ class Leader:
         return self._told(body)
 
     async def _write(self, lease: Lease) -> Lease:
-        manifest = _manifest(self._name, lease, self._address)
+        manifest = _manifest(self._name, lease, self._told_of_us)
         if lease.version:
             request = replace(self._leases.object(self._name), manifest, MANAGER)
         else:
@@ -161,20 +192,9 @@ class Leader:
         return self._told(await self._api.send(request))
 
     def _told(self, body: bytes) -> Lease:
-        try:
-            found = _decode(body)
-        except msgspec.DecodeError as error:
-            raise ApiError(Fault.GARBAGE, f"what it says cannot be read: {error}") from error
-        self._leader_address = found.metadata.annotations.get(ADDRESS, "")
-        spec = found.spec
-        return Lease(
-            holder=spec.holder_identity or "",
-            duration_s=float(spec.lease_duration_seconds or 0),
-            acquired_at=instant(spec.acquire_time or ""),
-            renewed_at=instant(spec.renew_time or ""),
-            transitions=spec.lease_transitions or 0,
-            version=found.metadata.resource_version,
-        )
+        holder = read_holder(body)
+        self._leader_address = holder.address
+        return holder.lease
 
     async def _resign(self) -> None:
         lease = self._election.resignation(self._wall())
@@ -186,14 +206,14 @@ class Leader:
                 log.warning("the lease %s could not be let go: %s", self._name, error)
 
 
-def _manifest(name: str, lease: Lease, address: str) -> dict[str, object]:
+def _manifest(name: str, lease: Lease, told: Mapping[str, str]) -> dict[str, object]:
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
         "metadata": {
             "name": name,
             "resourceVersion": lease.version,
-            "annotations": {ADDRESS: address},
+            "annotations": told,
         },
         "spec": {
             "holderIdentity": lease.holder,

@@ -79,6 +79,11 @@ class Telemetry:
             registry=r,
         )
         self.fleets = Gauge("cardan_controller_fleets", "Fleets that are looked after.", registry=r)
+        self.elsewhere = Gauge(
+            "cardan_controller_fleets_elsewhere",
+            "Fleets that another operator keeps, by its own Lease: this one stands back.",
+            registry=r,
+        )
         self._of_fleets(r)
 
     def _of_fleets(self, r: CollectorRegistry) -> None:

@@ -106,6 +106,7 @@ class Ticker:
         self._carrier = Carrier(config, fleets, wakes, api, telemetry, leads, identity)
         self._known: dict[Key, Known] = {}
         self._claims: dict[Key, Claim] = {}
+        self._elsewhere: dict[Key, str] = {}
         self.decisions: dict[Key, ScalingDecision] = {}
 
     async def tick(
@@ -133,6 +134,12 @@ class Ticker:
                 if known.busy.locked():
                     again.add(key)
                     continue
+                keeper = cluster.kept_elsewhere(fleet)
+                if self._stands_back(key, keeper):
+                    told = self._carrier.stand_back(fleet, keeper, room, now)
+                    group.create_task(told, name=f"fleet-{key[1]}")
+                if keeper:
+                    continue
                 one = self._guarded(key, fleet, known, seen)
                 if one is not None:
                     decided.append(one)
@@ -146,6 +153,24 @@ class Ticker:
                 self.decisions[one.key] = one.decision
                 group.create_task(self._carried(one, room, again), name=f"fleet-{one.key[1]}")
         return again
+
+    def _stands_back(self, key: Key, keeper: str) -> bool:
+        """Does another operator keep a fleet, since just now?
+
+        All that is known of it is forgotten: its status tells when it is ours again.
+        """
+        before = self._elsewhere.get(key, "")
+        if keeper:
+            self._elsewhere[key] = keeper
+            self._forget_one(key)
+        else:
+            self._elsewhere.pop(key, None)
+        if before and not keeper:
+            log.info("%s/%s: kept from now on; the operator %s has given it up", *key, before)
+        if keeper and keeper != before:
+            log.warning("%s/%s: the operator %s keeps it, this one stands back", *key, keeper)
+        self._telemetry.elsewhere.set(len(self._elsewhere))
+        return bool(keeper) and keeper != before
 
     async def forget(self, fleet: Fleet, look: Callable[[], Awaitable[Cluster]]) -> None:
         """A fleet is deleted, and `Fleets` knows: gateways forget it, and its pods lose our marks.
@@ -310,11 +335,15 @@ class Ticker:
 
     def _forget_departed(self) -> None:
         for key in self._fleets.departed():
-            self._known.pop(key, None)
-            self._claims.pop(key, None)
-            self._carrier.disruptions.forget(key)
-            self.decisions.pop(key, None)
-            self._telemetry.gone(*key)
+            self._elsewhere.pop(key, None)
+            self._forget_one(key)
+
+    def _forget_one(self, key: Key) -> None:
+        self._known.pop(key, None)
+        self._claims.pop(key, None)
+        self._carrier.disruptions.forget(key)
+        self.decisions.pop(key, None)
+        self._telemetry.gone(*key)
 
 
 def _budget_of(one: Decided) -> str:

@@ -58,6 +58,7 @@ LEASE = [
     },
     {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
 ]
+OTHERS = {**LEASE[0], "verbs": ["get"]}
 GROUP = "leaderworkerset.x-k8s.io"
 EXTRA = {"apiGroups": [GROUP], "resources": ["leaderworkersets/scale"], "verbs": ["get", "patch"]}
 
@@ -96,7 +97,7 @@ def test_there_is_none_where_none_is_asked_for() -> None:
         ),
         (
             "an operator of the whole cluster",
-            {("ClusterRole", None, f"{NAMESPACE}:{CALLED}"): FLEETS},
+            {("ClusterRole", None, f"{NAMESPACE}:{CALLED}"): [*FLEETS, OTHERS]},
         ),
     ],
 )

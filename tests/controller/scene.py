@@ -91,6 +91,7 @@ class Scene:
         self.costs: dict[str, int | None] = {}
         self.kept_costs: dict[str, int | None] = {}
         self.stale = ""
+        self.others: set[str] = set()
         self.unready = 0
         self.values: dict[str, dict[tuple[str, ...], float]] = {}
         self.now = START
@@ -190,7 +191,12 @@ class Scene:
             claimed={},
             with_namespace=False,
             stale=self.stale,
+            kept_elsewhere=self._kept_elsewhere,
         )
+
+    def _kept_elsewhere(self, fleet: Fleet) -> str:
+        """By which of the other operators that are alive."""
+        return fleet.status.operator if fleet.status.operator in self.others else ""
 
     def target(self, ref: TargetRef) -> tuple[Scaling, TargetFacts] | str:
         """A Deployment."""

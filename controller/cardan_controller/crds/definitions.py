@@ -75,6 +75,7 @@ FLEET_COLUMNS: Final = (
     Column("TTFT", ".spec.slo.ttftSeconds", "number", "The promise (s).", wide=True),
     Column("Metrics", _condition("MetricsHealthy", "reason"), wide=True),
     Column("Limited", _condition("ScalingLimited", "reason"), wide=True),
+    Column("Operator", ".status.operator", about="Whose it is, by its Lease.", wide=True),
     _AGE,
 )
 OVERLAY_COLUMNS: Final = (

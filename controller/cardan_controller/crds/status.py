@@ -124,6 +124,7 @@ class FleetStatus(_Told, frozen=True, kw_only=True):
     """All of it. `memory` is the operator's own: a new leader goes on where the last one was."""
 
     observed_generation: int = 0
+    operator: str = ""
     conditions: tuple[Condition, ...] = ()
     replicas: int = 0
     desired: int = 0

@@ -169,6 +169,7 @@ _POLICIES: Final[dict[type[msgspec.Struct], dict[str, str]]] = {
 _STATUS: Final[dict[type[msgspec.Struct], dict[str, str]]] = {
     status.FleetStatus: {
         "observed_generation": "Of the specification that this is about.",
+        "operator": "Whose fleet it is, of several operators: the namespace and name of its Lease.",
         "conditions": "What is true of the fleet, and why.",
         "replicas": "Replicas that its targets ask for, of all pools.",
         "desired": "Replicas that it should have, of all pools.",

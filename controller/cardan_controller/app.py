@@ -119,6 +119,7 @@ class Operator:
         self._scales = Scales(self._api, monotonic)
         self._pods = PodIndex(())
         self._source = self._metrics_source()
+        self._recorder = Recorder(config.record, self.telemetry.lines_dropped.inc)
         self._ticker = self._made_ticker()
         self._driver: Driver = Driver(
             self._ticker,
@@ -158,8 +159,7 @@ class Operator:
         )
 
     def _made_ticker(self) -> Ticker:
-        recorder = Recorder(self.config.record)
-        recorder.start()
+        self._recorder.start()
         return Ticker(
             self.config,
             self.fleets,
@@ -168,7 +168,7 @@ class Operator:
             self.telemetry,
             self.leader.leads,
             self._identity,
-            recorder,
+            self._recorder,
         )
 
     def _metrics_source(self) -> MetricsSource:
@@ -314,7 +314,8 @@ class Operator:
             await runner.cleanup()
 
     async def close(self) -> None:
-        """Drop all connections."""
+        """Drop all connections, and write down what was recorded."""
+        await asyncio.to_thread(self._recorder.close)
         await self._source.close()
         await self._api.close()
         await self._lease_api.close()

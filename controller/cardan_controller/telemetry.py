@@ -78,6 +78,11 @@ class Telemetry:
             "Fleets that a tick could not look after by a fault of the operator's own.",
             registry=r,
         )
+        self.lines_dropped = Counter(
+            "cardan_controller_record_lines_dropped",
+            "Lines of recordings that were not written: the disk is too slow.",
+            registry=r,
+        )
         self.fleets = Gauge("cardan_controller_fleets", "Fleets that are looked after.", registry=r)
         self.elsewhere = Gauge(
             "cardan_controller_fleets_elsewhere",

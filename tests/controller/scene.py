@@ -106,8 +106,8 @@ class Scene:
 
     def operator(self) -> Ticker:
         """A process that has only just begun to lead."""
-        recorder = Recorder(self.config.record)
-        recorder.start()
+        self.recorder = Recorder(self.config.record)
+        self.recorder.start()
         return Ticker(
             self.config,
             self.fleets,
@@ -116,7 +116,7 @@ class Scene:
             self.telemetry,
             lambda: self.leads,
             "test",
-            recorder,
+            self.recorder,
         )
 
     def fleet(self, name: str = "llama", uid: str = "", status: Any = None, **spec: Any) -> Fleet:

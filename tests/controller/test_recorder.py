@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import random
 import shutil
 from typing import TYPE_CHECKING
 
 import msgspec
+from cardan.instants import WallTime
 from cardan.scaling.memory import Memory
+from cardan.scaling.observation import Observation
 from cardan.scaling.recording import read_recording
 from cardan_controller.main import main
-from cardan_controller.recorder import RecordConfig
+from cardan_controller.recorder import RecordConfig, Recorder
 from cardan_controller.replay import decisions
 
-from tests.controller.scene import Scene
+from tests.controller.scene import START, Scene
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +53,7 @@ async def lives(scene: Scene, ticks: int) -> list[ScalingDecision]:
             scene.values["sample_age_s"] = {("n",): 100.0}
         await scene.tick()
         decided.append(scene.ticker.decisions[KEY])
+    scene.recorder.flush()
     return decided
 
 
@@ -125,6 +130,51 @@ async def test_a_disk_that_fails_costs_the_recording_and_no_tick(
     await lives(scene, 2)
     (path,) = files(folder)
     assert len(again(path)) == 2
+
+
+async def test_a_disk_that_hangs_holds_up_no_tick(tmp_path: Path) -> None:
+    scene = recording(tmp_path)
+    scene.fleet(policies=THROUGHPUT)
+    pipe = tmp_path / "n.llama.20270115T080015.000Z.jsonl"
+    os.mkfifo(pipe)  # whoever opens it to write waits for a reader
+    scene.load(5.0, 1500.0)
+    for _ in range(3):
+        await scene.tick()
+    assert len(scene.api.written("status")) > 0
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    await asyncio.to_thread(scene.recorder.flush)
+    assert os.read(reader, 65536).count(b"\n") == 4  # its header is one
+    os.close(reader)
+
+
+def test_what_finds_no_room_is_counted_told_once_and_begins_another_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet = Scene().fleet(policies=THROUGHPUT)
+    dropped: list[None] = []
+    recorder = Recorder(RecordConfig(folder=str(tmp_path)), lambda: dropped.append(None), 3)
+    pipe = tmp_path / "n.llama.20270115T080000.000Z.jsonl"
+    os.mkfifo(pipe)
+    recorder.start()
+
+    def take(at: int) -> None:
+        seen = Observation(at=WallTime(START + at))
+        recorder.took(fleet, seen, Memory(), held="", stale="")
+
+    for at in range(6):
+        take(at)
+    assert len(dropped) == 3
+    assert len([line for line in caplog.messages if "too slow" in line]) == 1
+    with pipe.open("rb"):
+        recorder.flush()
+    take(6)
+    take(7)
+    recorder.close()
+    path = tmp_path / "n.llama.20270115T080006.000Z.jsonl"
+    with path.open("rb") as lines:
+        header, ticks = read_recording(lines)
+        assert header.memory is not None
+        assert [tick.at - START for tick in ticks] == [6, 7]
 
 
 async def test_without_a_folder_nothing_is_written(tmp_path: Path) -> None:

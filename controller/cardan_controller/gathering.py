@@ -17,7 +17,7 @@ from cardan.scaling.orders import Limits
 from cardan_controller.cluster.others import same_target
 from cardan_controller.cluster.pods import endpoint_of, pool_state
 from cardan_controller.cluster.selectors import parse
-from cardan_controller.cluster.targets import TargetRef
+from cardan_controller.cluster.targets import BY_ORDINAL, TargetRef
 from cardan_controller.crds.fleet import Mode
 from cardan_controller.observing import Member, Subject
 from cardan_controller.planning import Home, Scaling, overlay_name
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from cardan_controller.crds.documents import Fleet
     from cardan_controller.crds.fleet import FleetPool, FleetSpec
 
-# These take the replicas with the highest ordinals when they shrink.
-BY_ORDINAL: Final = frozenset({"StatefulSet", "LeaderWorkerSet"})
 # A replica that a controller could not even make has no pod, and so no name.
 NOT_MADE: Final = "(not made)"
 

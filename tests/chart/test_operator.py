@@ -60,7 +60,10 @@ LEASE = [
 ]
 OTHERS = {**LEASE[0], "verbs": ["get"]}
 GROUP = "leaderworkerset.x-k8s.io"
-EXTRA = {"apiGroups": [GROUP], "resources": ["leaderworkersets/scale"], "verbs": ["get", "patch"]}
+EXTRA = (
+    {"apiGroups": [GROUP], "resources": ["leaderworkersets/scale"], "verbs": ["get", "patch"]},
+    {"apiGroups": [GROUP], "resources": ["leaderworkersets"], "verbs": ["get"]},
+)
 
 
 def rules_of(objects: list[Object]) -> dict[tuple[str, str | None, str], list[Any]]:
@@ -91,8 +94,8 @@ def test_there_is_none_where_none_is_asked_for() -> None:
         (
             "an operator of several namespaces",
             {
-                ("Role", NAMESPACE, CALLED): [*FLEETS[:6], EXTRA, *FLEETS[6:]],
-                ("Role", "models", f"{NAMESPACE}:{CALLED}"): [*FLEETS[:6], EXTRA, *FLEETS[6:]],
+                ("Role", NAMESPACE, CALLED): [*FLEETS[:6], *EXTRA, *FLEETS[6:]],
+                ("Role", "models", f"{NAMESPACE}:{CALLED}"): [*FLEETS[:6], *EXTRA, *FLEETS[6:]],
             },
         ),
         (

@@ -1,4 +1,4 @@
-"""Where a target's `/scale` is, and what targets of kinds that are not watched ask for."""
+"""Where a target's `/scale` is, and what targets of kinds that are not watched are like."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from cardan_kube.reflector import Fault
 from cardan_kube.writing import Collection
 
 from cardan_controller.cluster.selectors import Operator
-from cardan_controller.cluster.targets import TargetFacts, TargetRef, read_scale
+from cardan_controller.cluster.targets import (
+    BY_ORDINAL,
+    TargetFacts,
+    TargetRef,
+    read_rollout,
+    read_scale,
+)
 from cardan_controller.planning import Scaling
 
 if TYPE_CHECKING:
@@ -30,6 +36,8 @@ WATCHED: Final = {
 # A scale that cannot be read now is most probably what it was: for so long it counts as that. A
 # target that seemed gone for a moment would be taken for a fleet of nothing.
 REMEMBERED_S: Final = 120.0
+# Who may read scales of a kind, and not its objects, is asked for these so seldom.
+REFUSED_S: Final = 600.0
 # By these the chart tells what is Cardan's own; simulated engines (`engine`) may be scaled.
 NAME: Final = "app.kubernetes.io/name"
 COMPONENT: Final = "app.kubernetes.io/component"
@@ -48,6 +56,7 @@ class Scales:
         self._clock = clock
         self._found: dict[TargetRef, TargetFacts | str] = {}
         self._read_at: dict[TargetRef, float] = {}
+        self._refused_at: dict[tuple[str, str], float] = {}
 
     def target(
         self, ref: TargetRef, workload: TargetFacts | None
@@ -81,7 +90,8 @@ class Scales:
                 self._plurals[ref.api_version, ref.kind] = kind.collection.plural
                 facts = read_scale(await self._api.get(_path(ref, kind.collection.plural), {}))
                 self._read_at[ref] = self._clock()
-                return facts
+                rollout = await self._rollout(ref, kind.collection.plural)
+                return msgspec.structs.replace(facts, rollout=rollout)
         except ApiError as error:
             before = self._found.get(ref)
             young = self._clock() - self._read_at.get(ref, float("-inf")) <= REMEMBERED_S
@@ -90,6 +100,20 @@ class Scales:
             return f"the scale of {ref.kind} {ref.name}: {error}{_remedy(error)}"
         except (ValueError, msgspec.DecodeError) as error:
             return f"the scale of {ref.kind} {ref.name} cannot be understood: {error}"
+
+    async def _rollout(self, ref: TargetRef, plural: str) -> str:
+        """How far a rollout has come: none that is known of where the object may not be read."""
+        kind, never = (ref.api_version, ref.kind), float("-inf")
+        if ref.kind in BY_ORDINAL or self._clock() - self._refused_at.get(kind, never) < REFUSED_S:
+            return ""
+        try:
+            return read_rollout(await self._api.get(_path(ref, plural, ""), {}))
+        except ApiError as error:
+            if error.fault is Fault.FORBIDDEN:
+                self._refused_at[kind] = self._clock()
+                return ""
+            before = self._found.get(ref)
+            return before.rollout if isinstance(before, TargetFacts) else ""
 
 
 def _remedy(error: ApiError) -> str:
@@ -106,6 +130,6 @@ def _is_cardans(selector: Selector) -> bool:
     return name == {"cardan"} and len(component) == 1 and component <= OWN
 
 
-def _path(ref: TargetRef, plural: str) -> str:
+def _path(ref: TargetRef, plural: str, subresource: str = "scale") -> str:
     group, _, version = ref.api_version.rpartition("/")
-    return Collection(group, version, plural, ref.namespace).object(ref.name, "scale")
+    return Collection(group, version, plural, ref.namespace).object(ref.name, subresource)

@@ -1,8 +1,9 @@
 """Scale targets: what is scaled, what it asks for, and who has said so.
 
 Deployments and StatefulSets are watched; any other kind that has a scale subresource is asked for
-its `/scale` each tick. All become the same facts. `writers` are the field managers that own the
-number of replicas, newest first: who changed it by hand is told by name.
+its `/scale` each tick, and for how far a rollout has come, if it says so in the words that most
+kinds share. All become the same facts. `writers` are the field managers that own the number of
+replicas, newest first: who changed it by hand is told by name.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 REPLICA_FAILURE: Final = "ReplicaFailure"
+# These take the replicas with the highest ordinals when they shrink, in a rollout too.
+BY_ORDINAL: Final = frozenset({"StatefulSet", "LeaderWorkerSet"})
 
 
 class TargetRef(NamedTuple):
@@ -98,6 +101,17 @@ class _Workload(msgspec.Struct):
     status: _WorkloadStatus = msgspec.field(default_factory=_WorkloadStatus)
 
 
+class _RolledStatus(msgspec.Struct, rename="camel"):
+    observed_generation: int | str | None = None  # Argo's Rollouts have it as text
+    replicas: int | None = None
+    updated_replicas: int | None = None
+
+
+class _Rolled(msgspec.Struct):
+    metadata: _Meta
+    status: _RolledStatus = msgspec.field(default_factory=_RolledStatus)
+
+
 class _ScaleSpec(msgspec.Struct):
     replicas: int = 0
 
@@ -123,6 +137,7 @@ class _Fields(msgspec.Struct):
 
 
 _decode_workload = msgspec.json.Decoder(_Workload).decode
+_decode_rolled = msgspec.json.Decoder(_Rolled).decode
 _decode_scale = msgspec.json.Decoder(_Scale).decode
 _decode_selector = msgspec.json.Decoder(_LabelSelector).decode
 _decode_fields = msgspec.json.Decoder(_Fields).decode
@@ -146,17 +161,35 @@ def read_deployment(raw: msgspec.Raw) -> TargetFacts:
     proportion to their sizes. A StatefulSet takes the highest ordinals at any time.
     """
     found = _decode_workload(raw)
-    return msgspec.structs.replace(_workload(found), rollout=_rollout(found))
-
-
-def _rollout(found: _Workload) -> str:
-    """How far a Deployment's rollout has come; empty if all replicas are of its newest template."""
     status = found.status
-    if 0 < status.observed_generation < found.metadata.generation:
+    behind = 0 < status.observed_generation < found.metadata.generation
+    rollout = _rollout(status.updated_replicas, status.replicas, behind=behind)
+    return msgspec.structs.replace(_workload(found), rollout=rollout)
+
+
+def read_rollout(body: bytes) -> str:
+    """How far a rollout of an object of any kind has come; empty where it does not tell.
+
+    `status.observedGeneration`, `replicas` and `updatedReplicas` are what Kubernetes' own kinds
+    call it. A controller that says nothing of these, or something else by them, is not understood.
+    """
+    try:
+        found = _decode_rolled(body)
+    except msgspec.DecodeError:
+        return ""
+    seen, status = str(found.status.observed_generation or ""), found.status
+    behind = seen.isdecimal() and 0 < int(seen) < found.metadata.generation
+    if status.replicas is None or status.updated_replicas is None:
+        return _rollout(0, 0, behind=behind)
+    return _rollout(status.updated_replicas, status.replicas, behind=behind)
+
+
+def _rollout(updated: int, replicas: int, *, behind: bool) -> str:
+    """How far it has come; empty if all replicas are of the newest template."""
+    if behind:
         return "what has changed of it has not been looked at"
-    if status.updated_replicas < status.replicas:
-        told = f"{status.updated_replicas} of {status.replicas}"
-        return f"{told} replicas are of its newest template"
+    if updated < replicas:
+        return f"{updated} of {replicas} replicas are of its newest template"
     return ""
 
 

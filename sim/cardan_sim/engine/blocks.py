@@ -24,7 +24,7 @@ import xxhash
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 
 def name_blocks(ids: array[int], block_size: int, *, parent: int = 0, start: int = 0) -> list[int]:
@@ -42,13 +42,18 @@ def name_blocks(ids: array[int], block_size: int, *, parent: int = 0, start: int
 
 
 class BlockCache:
-    """Blocks by state; all counts are in blocks."""
+    """Blocks by state; all counts are in blocks.
+
+    `heard`, if there is one, is told of names that are stored and of names that are gone, as an
+    engine publishes its KV events.
+    """
 
     def __init__(self, total: int) -> None:
         """An empty cache of `total` blocks."""
         self.total: Final = total
         self.private = 0
         self.evicted = 0
+        self.heard: Callable[[Sequence[int], Sequence[int]], object] | None = None
         self._holders: dict[int, int] = {}
         self._idle: OrderedDict[int, None] = OrderedDict()
 
@@ -105,8 +110,11 @@ class BlockCache:
             return False
         surplus = max(0, count - self.free)
         pop, holders = self._idle.popitem, self._holders
-        for _ in range(surplus):
-            del holders[pop(last=False)[0]]
+        gone = [pop(last=False)[0] for _ in range(surplus)]
+        for name in gone:
+            del holders[name]
+        if gone and self.heard is not None:
+            self.heard((), gone)
         self.evicted += surplus
         self.private += count
         return True
@@ -120,6 +128,8 @@ class BlockCache:
         fresh = [name for name in names if name not in holders]
         self.private -= len(fresh)
         holders.update(dict.fromkeys(fresh, 1))
+        if fresh and self.heard is not None:
+            self.heard(fresh, ())
         return fresh
 
     def release(self, names: Sequence[int], private: int) -> None:
@@ -135,4 +145,6 @@ class BlockCache:
         """Forget all idle blocks, as a cache reset does."""
         for name in self._idle:
             del self._holders[name]
+        if self._idle and self.heard is not None:
+            self.heard((), list(self._idle))
         self._idle.clear()

@@ -100,6 +100,11 @@ class Histogram:
         """All observations."""
         return sum(self.counts)
 
+    def clear(self) -> None:
+        """Forget all observations."""
+        self.counts = [0] * len(self.counts)
+        self.sum = 0.0
+
 
 @dataclass(slots=True)
 class Stats:

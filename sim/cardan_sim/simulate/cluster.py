@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from cardan.candidates.base import MASK64, splitmix64
 from cardan.endpoint import Endpoint, EndpointId
-from cardan.instants import Monotonic
 from cardan.lifecycle import Failure
 
 from cardan_sim.simulate.engines.base import Began, Finished
@@ -33,9 +32,12 @@ TICK_S: Final = 1.0
 
 
 class Seat:
-    """An engine's place in the cluster: the model, who is with it, and whether it lives."""
+    """An engine's place in the cluster: the model, who is with it, whether it lives and belongs.
 
-    __slots__ = ("alive", "armed_at", "endpoint_id", "flights", "index", "model", "name")
+    Discovery tells of a `member`; one that has left is at its end when who is with it is.
+    """
+
+    __slots__ = ("alive", "armed_at", "endpoint_id", "flights", "index", "member", "model", "name")
 
     def __init__(self, index: int, model: EngineModel) -> None:
         self.index = index
@@ -43,6 +45,7 @@ class Seat:
         self.endpoint_id = EndpointId(self.name)
         self.model = model
         self.alive = True
+        self.member = True
         self.flights: dict[int, Flight] = {}
         self.armed_at: float | None = None
 
@@ -105,6 +108,7 @@ class Cluster:
         self._keys += 1
         flight.key = self._keys
         flight.engine = seat.index
+        self.recorder.sent(flight.number, flight.exchange.decision)
         if self._request_s or not seat.alive:  # a refused connection is told a moment later
             self.kernel.after(self._request_s, self._deliver, flight, flight.key, seat)
         else:
@@ -125,6 +129,20 @@ class Cluster:
         if following is not None:
             self.underway += 1
             self.kernel.after(following.think_s, self._arrive, following)
+
+    def add(self, model: EngineModel) -> Seat:
+        """One engine more; who may send to it is for gateways to be told."""
+        seat = Seat(len(self.seats), model)
+        self.seats.append(seat)
+        self._by_name[seat.name] = seat
+        return seat
+
+    def tell_members(self) -> None:
+        """Every gateway's fleet is what discovery says now."""
+        endpoints = [endpoint_of(seat.index) for seat in self.seats if seat.member]
+        for gateway in self.gateways:
+            gateway.scheduler.fleet.update(endpoints, gateway.now)
+            gateway.wake()
 
     def replace_model(self, seat: Seat, model: EngineModel) -> list[Flight]:
         """The engine is another from now on, and knows nobody; returns who was with the old one."""
@@ -235,17 +253,12 @@ class Cluster:
 
     def _note_balance(self) -> None:
         """The coefficient of variation of the tokens that the engines have yet to compute."""
-        pending = [seat.model.pending_tokens for seat in self.seats]
+        pending = [seat.model.pending_tokens for seat in self.seats if seat.member]
         mean = sum(pending) / len(pending)
         if mean > 0:
             variance = sum((tokens - mean) ** 2 for tokens in pending) / len(pending)
             self.recorder.pending_cv.append(variance**0.5 / mean)
             self.recorder.pending_at.append(self.kernel.now)
-
-
-def join(gateway: Gateway, count: int) -> None:
-    """Let a gateway's fleet be the cluster's engines, all there from the start."""
-    gateway.scheduler.fleet.update([endpoint_of(index) for index in range(count)], Monotonic(0.0))
 
 
 def _nobody(seat: Seat) -> None:

@@ -4,6 +4,8 @@
     stalls      accepts and computes nothing for `for_s`, then goes on where it was
     slows       takes `factor` times as long for `for_s`
     cold        loses its cache in passing: a restart nobody noticed
+    joins       `count` engines more, with empty caches
+    leaves      discovery drops it: it ends what it has and gets nothing more
     silent      its metrics are missing for `for_s`
     late        all metrics come `by_s` later for `for_s`
     blind       a gateway gets no metrics for `for_s`
@@ -29,29 +31,44 @@ At = Annotated[float, msgspec.Meta(ge=0)]
 Index = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class _Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     at_s: At
-    for_s: At = 30.0
 
     def plan(self, world: World) -> None:
         """Put it in the calendar."""
         raise NotImplementedError
 
 
-class _OfEngine(_Fault, frozen=True, kw_only=True):
+class _ChangeOfEngine(_Change, frozen=True, kw_only=True):
     engine: Index | None = None
 
     def plan(self, world: World) -> None:
         """Put it in the calendar, for the engine named or one drawn."""
+        world.kernel.at(self.at_s, self.begin, world, self.drawn(world))
+
+    def drawn(self, world: World) -> int:
+        """The number of the engine that it meets."""
         count = len(world.cluster.seats)
         drawn = world.rng.randrange(count)
-        index = drawn if self.engine is None else self.engine % count
-        world.kernel.at(self.at_s, self.begin, world, index)
-        world.kernel.at(self.at_s + self.for_s, self.end, world, index)
+        return drawn if self.engine is None else self.engine % count
 
     def begin(self, world: World, index: int) -> None:
         """It happens."""
         raise NotImplementedError
+
+
+class _Fault(_Change, frozen=True, kw_only=True):
+    for_s: At = 30.0
+
+
+class _OfEngine(_ChangeOfEngine, frozen=True, kw_only=True):
+    for_s: At = 30.0
+
+    def plan(self, world: World) -> None:
+        """Put it in the calendar, and its end."""
+        index = self.drawn(world)
+        world.kernel.at(self.at_s, self.begin, world, index)
+        world.kernel.at(self.at_s + self.for_s, self.end, world, index)
 
     def end(self, world: World, index: int) -> None:
         """It is over."""
@@ -66,7 +83,7 @@ class Dies(_OfEngine, frozen=True, tag="dies", kw_only=True):
         seat.alive = False
         orphans = world.cluster.replace_model(seat, world.make_engine(index))
         world.cluster.orphan(orphans, Failure.RESET)
-        world.see_caches()
+        world.see_cache(seat)
 
     def end(self, world: World, index: int) -> None:
         """It listens again, and knows nothing."""
@@ -97,12 +114,32 @@ class Slows(_OfEngine, frozen=True, tag="slows", kw_only=True):
         world.cluster.seats[index].model.set_speed(1.0)
 
 
-class Cold(_OfEngine, frozen=True, tag="cold", kw_only=True):
+class Cold(_ChangeOfEngine, frozen=True, tag="cold", kw_only=True):
     """The cache is gone, the work is not."""
 
     def begin(self, world: World, index: int) -> None:
         """Whatever nobody holds is forgotten."""
         world.cluster.seats[index].model.forget()
+
+
+class Joins(_Change, frozen=True, tag="joins", kw_only=True):
+    """The fleet grows."""
+
+    count: Annotated[int, msgspec.Meta(ge=1)] = 1
+
+    def plan(self, world: World) -> None:
+        """Put it in the calendar."""
+        for _ in range(self.count):
+            world.kernel.at(self.at_s, world.add_engine)
+
+
+class Leaves(_ChangeOfEngine, frozen=True, tag="leaves", kw_only=True):
+    """The fleet shrinks by one of those that it began with."""
+
+    def begin(self, world: World, index: int) -> None:
+        """It is in no list any more."""
+        world.cluster.seats[index].member = False
+        world.members_changed()
 
 
 class Silent(_OfEngine, frozen=True, tag="silent", kw_only=True):
@@ -145,7 +182,7 @@ class Blind(_Fault, frozen=True, tag="blind", kw_only=True):
         world.kernel.at(self.at_s + self.for_s, world.scraper.blind.discard, number)
 
 
-AnyFault = Dies | Stalls | Slows | Cold | Silent | Late | Blind
+AnyFault = Dies | Stalls | Slows | Cold | Joins | Leaves | Silent | Late | Blind
 
 
 def plan(faults: Sequence[AnyFault], world: World) -> None:

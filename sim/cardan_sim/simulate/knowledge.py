@@ -7,8 +7,8 @@ Beyond that:
     exact       all gateways share one mind, and see every engine's cache and metrics as they are
     own         nothing: what it has sent, and what it believes of the caches
     metrics     own, and every engine's metrics every `every_s`, `delay_s` late, some of them lost
-    kv-events   metrics, and every engine's cache as it is (each block that is stored or evicted is
-                told at once)
+    kv-events   metrics, and every engine's cache as its events tell it: each block that is stored
+                or evicted, `events_delay_s` late
 
 Metrics are the production `EngineMetrics` and go through `EndpointState.observe`.
 """
@@ -21,17 +21,18 @@ import msgspec
 from cardan.shadow import Shadow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from cardan_sim.simulate.engines.base import EngineModel
     from cardan_sim.simulate.jobs import Naming
+    from cardan_sim.simulate.kernel import Kernel
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Scrapes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When metrics are read: every `every_s` (times 0.8 to 1.2, so that gateways do not beat)."""
+    """When metrics are read: every `every_s` (times 1.0 to 1.4, as gateways do it)."""
 
     every_s: Positive = 1.0
     delay_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
@@ -48,6 +49,7 @@ class Exact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="exact"
 
     shares_mind = True
     sees_caches = True
+    events_delay_s = 0.0
 
 
 class Own(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="own"):
@@ -60,6 +62,7 @@ class Own(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="own"):
 
     shares_mind = False
     sees_caches = False
+    events_delay_s = 0.0
 
 
 class Metrics(Scrapes, frozen=True, forbid_unknown_fields=True, tag="metrics", kw_only=True):
@@ -72,10 +75,13 @@ class Metrics(Scrapes, frozen=True, forbid_unknown_fields=True, tag="metrics", k
 
     shares_mind = False
     sees_caches = False
+    events_delay_s = 0.0
 
 
 class KvEvents(Scrapes, frozen=True, forbid_unknown_fields=True, tag="kv-events", kw_only=True):
-    """The engines' metrics, and their caches as they are."""
+    """The engines' metrics, and their caches as they are, or were `events_delay_s` ago."""
+
+    events_delay_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
     @property
     def scrapes(self) -> Scrapes | None:
@@ -90,19 +96,40 @@ AnyKnowledge = Exact | Own | Metrics | KvEvents
 DEFAULT: Final = Metrics()
 
 
+class ToldBlocks:
+    """The blocks of an engine, as its KV events have told them when they come late."""
+
+    def __init__(self, kernel: Kernel, engine: EngineModel, delay_s: float) -> None:
+        self._kernel = kernel
+        self._delay_s = delay_s
+        self._blocks: set[int] = set()
+        engine.listen(self._happened)
+
+    def holds(self, block: int) -> bool:
+        """Whether the cache had the block with this id then."""
+        return block in self._blocks
+
+    def _happened(self, stored: Iterable[int], gone: Iterable[int]) -> None:
+        self._kernel.after(self._delay_s, self._told, tuple(stored), tuple(gone))
+
+    def _told(self, stored: tuple[int, ...], gone: tuple[int, ...]) -> None:
+        self._blocks.update(stored)
+        self._blocks.difference_update(gone)
+
+
 class SeenCache(Shadow):
-    """A shadow that is no belief: it asks the engine model itself."""
+    """A shadow that is no belief: it asks `holds`, which knows the engine's blocks by id."""
 
-    __slots__ = ("_engine", "_naming")
+    __slots__ = ("_holds", "_naming")
 
-    def __init__(self, engine: EngineModel, naming: Naming, capacity_blocks: int) -> None:
+    def __init__(self, holds: Callable[[int], bool], naming: Naming, capacity_blocks: int) -> None:
         super().__init__(capacity_blocks)
-        self._engine = engine
+        self._holds = holds
         self._naming = naming
 
     def match(self, chain: Sequence[int]) -> int:
         """How many leading blocks the engine has; a tail that is no whole block is never had."""
-        holds, id_of = self._engine.holds, self._naming.id_of
+        holds, id_of = self._holds, self._naming.id_of
         low, high = 0, len(chain)
         while low < high:
             middle = (low + high + 1) >> 1

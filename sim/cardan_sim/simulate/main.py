@@ -22,10 +22,11 @@ from cardan_sim.simulate import calibrate, knowledge
 from cardan_sim.simulate.compare import compare
 from cardan_sim.simulate.engines import AnyEngine, PrefillSpec, StepSpec
 from cardan_sim.simulate.page import render_page
+from cardan_sim.simulate.recorder import WARM_UP
 from cardan_sim.simulate.runs import perform_all, runs_of
-from cardan_sim.simulate.scenario import read_scenario
+from cardan_sim.simulate.scenario import read_plain, read_scenario
 from cardan_sim.simulate.search import smallest_fleet
-from cardan_sim.simulate.summary import WARM_UP, Summary, summarise
+from cardan_sim.simulate.summary import Summary, summarise
 from cardan_sim.simulate.table import render, single
 from cardan_sim.simulate.workloads import Trace, WorkloadError
 from cardan_sim.simulate.workloads.base import WHOLE
@@ -109,7 +110,38 @@ def _simulate(argv: list[str]) -> int:
     if (args.scenario is None) == (args.trace is None):
         parser.error("name a scenario file, or a --trace")
     check_outputs([args.json, args.report])
-    return _scenario(args) if args.trace is None else _trace(args)
+    if args.trace is not None:
+        return _trace(args)
+    is_scaling = read_plain(args.scenario).get("type") == "scaling"
+    return _scaling(args) if is_scaling else _scenario(args)
+
+
+def _scaling(args: argparse.Namespace) -> int:
+    """A scenario of scaling, whose parts need another extra than those of routing."""
+    try:
+        from cardan_sim.simulate import scaling
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{args.scenario}: a scenario of scaling needs {error.name}; in the checkout: "
+            "pip install '.[scaling]'"
+        ) from error
+    scenario = scaling.read(args.scenario, quick=args.quick)
+    with _progress() as progress:
+        bar = progress.add_task(scenario.title, total=len(scaling.runs_of(scenario)))
+        results = scaling.perform_all(
+            scenario, args.scenario.parent, args.jobs, lambda _: progress.advance(bar)
+        )
+    rows = scaling.compare(results)
+    console = Console()
+    for table in scaling.render(rows):
+        console.print(table)
+    if args.json is not None:
+        _write_json(
+            args.json, {"schema": SCHEMA, "scenario": scenario, "rows": rows, "results": results}
+        )
+    if args.report is not None:
+        write_output(args.report, scaling.render_page(scenario, rows, results))
+    return 0
 
 
 def _scenario(args: argparse.Namespace) -> int:
@@ -204,10 +236,10 @@ class _Asked:
             slo_ttft_s=args.slo_ttft,
             request_s=API_S if isinstance(self.engine, StepSpec) else 0.0,
         )
-        world = World(setup, policy, args.seed)
-        world.play(jobs)
         warm_up = min(WARM_UP, len(jobs) // 10) if args.warm_up is None else args.warm_up
-        return summarise(world, warm_up)
+        world = World(setup, policy, args.seed, warm_up)
+        world.play(jobs)
+        return summarise(world)
 
 
 def _trace(args: argparse.Namespace) -> int:

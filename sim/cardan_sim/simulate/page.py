@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from cardan_sim.pages import document, html_table
 from cardan_sim.replay.plots import Mark, Series, bar_chart, cdf, line_chart
-from cardan_sim.simulate.table import percent, plain, signed
+from cardan_sim.simulate.table import gaps, percent, plain, signed, when
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cardan_sim.simulate.compare import Mean, Row
+    from cardan_sim.simulate.compare import Mean, PhaseMeans, Row
     from cardan_sim.simulate.runs import Result
     from cardan_sim.simulate.scenario import Scenario
     from cardan_sim.simulate.summary import Summary
@@ -63,10 +63,33 @@ def _tables(scenario: Scenario, rows: Sequence[Row]) -> list[str]:
         ("Cache hit rate, %", lambda row, rate: percent(row.hit.get(rate))),
         ("Belief less hit rate, points", lambda row, rate: signed(row.belief_error.get(rate))),
     ]
+    if any(row.itl_p99_s for row in rows):
+        cells.append(("Inter-token latency, p50 / p99 in ms", gaps))
     for title, cell in cells:
         parts.append(f"<h2>{escape(title)}</h2>")
         body = [[row.name, *(cell(row, rate) for rate in rates)] for row in rows]
         parts.append(html_table(["", *(f"{rate} req/s" for rate in rates)], body))
+    for rate in rates:
+        parts += _phases(rows, rate)
+    return parts
+
+
+def _phases(rows: Sequence[Row], rate: str) -> list[str]:
+    """The parts of the runs at one rate, where they are cut."""
+    told = [(row.name, row.phases[rate]) for row in rows if rate in row.phases]
+    if not told:
+        return []
+    figures: list[tuple[str, Callable[[PhaseMeans], Mean | None]]] = [
+        ("SLO attained, %", lambda phase: phase.attained),
+        ("Cache hit rate, %", lambda phase: phase.hit),
+        ("Keys met again that kept an endpoint, %", lambda phase: phase.kept),
+    ]
+    head = ["arrived", *map(when, told[0][1])]
+    parts = []
+    for title, figure in figures:
+        parts.append(f"<h2>{escape(title)}, at {rate} req/s</h2>")
+        body = [[name, *(percent(figure(phase)) for phase in phases)] for name, phases in told]
+        parts.append(html_table(head, body))
     return parts
 
 

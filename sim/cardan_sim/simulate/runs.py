@@ -6,19 +6,19 @@ whichever order.
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from cardan_sim.simulate.parallel import performed
 from cardan_sim.simulate.search import highest_rate
 from cardan_sim.simulate.summary import Summary, summarise
 from cardan_sim.simulate.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from cardan_sim.simulate.scenario import Scenario
 
@@ -81,31 +81,11 @@ def perform_all(
     scenario: Scenario, root: Path, jobs: int, on_done: Callable[[Result], None]
 ) -> list[Result]:
     """All runs, `jobs` at a time, in the order of `runs_of`; `on_done` hears of each at its end."""
-    runs = runs_of(scenario)
-    results: dict[Run, Result] = {}
-    for result in _performed(scenario, runs, root, jobs):
-        results[result.run] = result
-        on_done(result)
-    return [results[run] for run in runs]
+    work = partial(_perform_packed, msgspec.json.encode(scenario), str(root))
+    return performed(work, runs_of(scenario), jobs, on_done)
 
 
-def _performed(scenario: Scenario, runs: list[Run], root: Path, jobs: int) -> Iterator[Result]:
-    if jobs == 1:
-        for run in runs:
-            yield perform(scenario, run, root)
-        return
-    packed = msgspec.json.encode(scenario)
-    # Spawned, not forked: the progress bar has a thread.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(_perform_packed, packed, run, str(root)) for run in runs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _perform_packed(packed: bytes, run: Run, root: str) -> Result:
+def _perform_packed(packed: bytes, root: str, run: Run) -> Result:
     from cardan_sim.simulate.scenario import Scenario
 
     return perform(msgspec.json.decode(packed, type=Scenario), run, Path(root))
@@ -119,6 +99,6 @@ def _play(scenario: Scenario, run: Run, rate: float, root: Path) -> Summary:
         rate=rate * setup.engines if scenario.per_engine else rate,
         seed=run.seed,
     )
-    world = World(setup, scenario.policies[run.policy], run.seed)
+    world = World(setup, scenario.policies[run.policy], run.seed, scenario.warm_up)
     world.play(jobs)
-    return summarise(world, scenario.warm_up)
+    return summarise(world, scenario.cuts_s)

@@ -14,7 +14,7 @@ import yaml
 from cardan.errors import ConfigError
 from cardan.policies import AnyPolicy
 
-from cardan_sim.simulate.summary import WARM_UP, WarmUp
+from cardan_sim.simulate.recorder import WARM_UP
 from cardan_sim.simulate.workloads import AnyWorkload
 from cardan_sim.simulate.workloads.base import WHOLE, Segment
 from cardan_sim.simulate.world import Setup
@@ -43,7 +43,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     `rates` are requests a second, for each engine if `per_engine`. `baseline` names the row that
     others are compared with, "VARIANT: POLICY" where there are variants. `plot_rate` is the rate
-    whose distributions are drawn (the middle one unless said).
+    whose distributions are drawn (the middle one unless said). `cuts_s` are moments of a run, in
+    order: what arrives between two of them is also summed up by itself.
     """
 
     title: str
@@ -55,7 +56,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     per_engine: bool = False
     seeds: Annotated[int, msgspec.Meta(ge=1)] = 5
     segments: Annotated[tuple[Segment, ...], msgspec.Meta(min_length=1)] = (WHOLE,)
-    warm_up: WarmUp = WARM_UP
+    warm_up: Annotated[int, msgspec.Meta(ge=0)] = WARM_UP
+    cuts_s: tuple[Positive, ...] = ()
     goodput: Goodput | None = None
     baseline: str | None = None
     plot_rate: Positive | None = None
@@ -93,8 +95,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return self.baseline
 
 
-def read_scenario(path: Path, *, quick: bool = False) -> Scenario:
-    """A scenario file, or its short form. Raises ConfigError, naming file and place."""
+def read_plain(path: Path, *, quick: bool = False) -> dict[str, Any]:
+    """What a scenario file says, or its short form. Raises ConfigError, naming the file."""
     try:
         plain = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -103,8 +105,12 @@ def read_scenario(path: Path, *, quick: bool = False) -> Scenario:
         raise ConfigError(f"{path}: {error}") from error
     if not isinstance(plain, dict):
         raise ConfigError(f"{path}: a scenario is a mapping")
-    if quick:
-        plain |= plain.get("quick") or {}
+    return plain | (plain.get("quick") or {}) if quick else plain
+
+
+def read_scenario(path: Path, *, quick: bool = False) -> Scenario:
+    """A scenario file, or its short form. Raises ConfigError, naming file and place."""
+    plain = read_plain(path, quick=quick)
     try:
         _check_policies(plain.get("policies"))
         scenario = msgspec.convert(plain, Scenario)

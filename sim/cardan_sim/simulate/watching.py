@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from cardan_sim.simulate.kernel import Kernel
     from cardan_sim.simulate.knowledge import Scrapes
 
-# `cardan_router` asks again after 0.8 to 1.2 of the interval.
-_SPREAD: Final = (0.8, 1.2)
+# `cardan_router` asks again after 1.0 to 1.2 of a second, and a small fleet with the next of its
+# beats, which come five times a second.
+_SPREAD: Final = (1.0, 1.4)
 PROBE_S: Final = 1.0
 
 
@@ -37,16 +38,23 @@ class Scraper:
 
     def start(self) -> None:
         """Begin, each at a moment of its own."""
-        if self._scrapes is None:
-            return
         for number in range(len(self._cluster.gateways)):
             for seat in self._cluster.seats:
-                wait_s = self._scrapes.every_s * self._rng.random()
-                self._cluster.kernel.after(wait_s, self._read, number, seat, self._scrapes)
+                self._begin(number, seat)
+
+    def add(self, seat: Seat) -> None:
+        """One engine more, also from a moment of its own on."""
+        for number in range(len(self._cluster.gateways)):
+            self._begin(number, seat)
+
+    def _begin(self, number: int, seat: Seat) -> None:
+        if self._scrapes is not None:
+            wait_s = self._scrapes.every_s * self._rng.random()
+            self._cluster.kernel.after(wait_s, self._read, number, seat, self._scrapes)
 
     def _read(self, number: int, seat: Seat, scrapes: Scrapes) -> None:
         kernel = self._cluster.kernel
-        if not self._cluster.active:
+        if not self._cluster.active or not seat.member:
             return
         heard = seat.alive and number not in self.blind and seat.index not in self.silent
         if heard and (not scrapes.lost_share or self._rng.random() >= scrapes.lost_share):

@@ -5,14 +5,19 @@ from __future__ import annotations
 import pytest
 from cardan_sim.simulate.compare import compare, mean_of
 from cardan_sim.simulate.runs import Result, Run
-from cardan_sim.simulate.summary import Summary
+from cardan_sim.simulate.summary import Phase, Spread, Summary
 
 
 def run(row: str, seed: int, rate: float | None = 1.0) -> Run:
     return Run(row=row, variant="", policy=row, rate=rate, segment=0, seed=seed)
 
 
-def summary(attained: float, hit: float = 0.5) -> Summary:
+def summary(
+    attained: float,
+    hit: float = 0.5,
+    itl_s: Spread | None = None,
+    phases: list[Phase] | None = None,
+) -> Summary:
     return Summary(
         requests=10,
         measured=10,
@@ -22,6 +27,7 @@ def summary(attained: float, hit: float = 0.5) -> Summary:
         believed_ratio=hit + 0.1,
         pending_cv=1.0,
         ttft_s=None,
+        itl_s=itl_s,
         tpot_s=None,
         e2e_s=None,
         outcomes={},
@@ -31,6 +37,7 @@ def summary(attained: float, hit: float = 0.5) -> Summary:
         retried=0,
         preemptions=0,
         ended_s=1.0,
+        phases=phases or [],
     )
 
 
@@ -67,3 +74,40 @@ def test_goodput_gains_are_relative() -> None:
     assert b.goodput_rps is not None
     assert b.goodput_gain is not None
     assert (b.goodput_rps.mean, b.goodput_gain.mean) == (5.0, 0.25)
+
+
+def test_times_between_tokens_are_means_over_the_runs_that_have_them() -> None:
+    fast = Spread(mean_s=0.01, quantiles_s=[0.01] * 99 + [0.1, 0.2])
+    slow = Spread(mean_s=0.02, quantiles_s=[0.03] * 99 + [0.3, 0.4])
+    results = [
+        Result(run=run("a", 1), summary=summary(0.5, itl_s=fast)),
+        Result(run=run("a", 2), summary=summary(0.5, itl_s=slow)),
+        Result(run=run("b", 1), summary=summary(0.5)),
+    ]
+    a, b = compare(results, "a")
+    assert a.itl_p50_s["1"].mean == pytest.approx(0.02)
+    assert a.itl_p99_s["1"].mean == pytest.approx(0.2)
+    assert b.itl_p99_s == {}
+
+
+def test_parts_of_runs_are_averaged_part_by_part() -> None:
+    def part(from_s: float, attained: float, kept: float | None) -> Phase:
+        return Phase(
+            from_s=from_s,
+            until_s=None,
+            requests=5,
+            attained_ratio=attained,
+            hit_ratio=0.5,
+            kept_ratio=kept,
+        )
+
+    results = [
+        Result(run=run("a", 1), summary=summary(0.5, phases=[part(0, 1.0, None), part(9, 0.2, 1)])),
+        Result(run=run("a", 2), summary=summary(0.5, phases=[part(0, 0.8, None), part(9, 0.4, 0)])),
+    ]
+    (a,) = compare(results, "a")
+    first, second = a.phases["1"]
+    assert first.attained is not None
+    assert first.attained.mean == pytest.approx(0.9)
+    assert first.kept is None
+    assert (second.from_s, second.kept and second.kept.mean) == (9, 0.5)

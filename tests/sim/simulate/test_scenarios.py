@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from cardan.errors import ConfigError
+from cardan_sim.simulate import scaling
 from cardan_sim.simulate.engines import PrefillSpec, StepSpec
 from cardan_sim.simulate.main import fleet_of, main
-from cardan_sim.simulate.scenario import read_scenario
+from cardan_sim.simulate.scenario import read_plain, read_scenario
 
 ROOT = Path(__file__).parents[3]
 SLICE = ROOT / "sim/cardan_sim/demo/data/conversation_slice.jsonl.gz"
@@ -103,6 +104,9 @@ def test_every_scenario_that_ships_reads_in_both_forms() -> None:
     assert SHIPPED
     for path in SHIPPED:
         for quick in (False, True):
+            if read_plain(path).get("type") == "scaling":
+                assert scaling.runs_of(scaling.read(path, quick=quick))
+                continue
             scenario = read_scenario(path, quick=quick)
             assert scenario.rows()
             assert scenario.reference()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from cardan.policies import DualMap, RoundRobin
 from cardan_sim.engine.errors import EngineError
-from cardan_sim.simulate.engines import Coefficients, StepSpec
+from cardan_sim.simulate.engines import Coefficients, PrefillSpec, StepSpec
 from cardan_sim.simulate.engines.base import Began, Finished, Refused
 from cardan_sim.simulate.faults import Dies, Stalls
 from cardan_sim.simulate.jobs import Job
 from cardan_sim.simulate.knowledge import Exact, KvEvents, Metrics, Own
-from cardan_sim.simulate.recorder import OUTCOMES
+from cardan_sim.simulate.recorder import OUTCOMES, Recorder
+from cardan_sim.simulate.world import World
 
-from tests.sim.simulate.worlds import conversations, play, rows
+from tests.sim.simulate.worlds import SMALL, conversations, play, rows, setup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SMALL_KV = StepSpec(model="llama-3.1-8b", gpu="a100", kv_blocks=4000)
 
@@ -83,3 +89,52 @@ def test_measured_coefficients_replace_the_table() -> None:
 def test_a_model_that_nobody_knows_is_an_error() -> None:
     with pytest.raises(EngineError):
         StepSpec(model="no-such").spec()
+
+
+def test_times_between_tokens_are_counted_but_not_the_wait_for_the_first() -> None:
+    costs = Coefficients(a1_s=1e-3, d0_s=0.5)
+    gaps = Recorder().gaps
+    engine = StepSpec(model="llama-3.1-8b", gpu="a100", costs=costs).make(0)
+    engine.count_gaps(gaps)
+    engine.submit(1, Job(0.0, 1000, 4, (5, 6)), 0.0)
+    while (at := engine.next_event_at()) is not None:
+        engine.advance(at)
+    assert gaps.count == 3
+    assert gaps.sum == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("warm_up", [0, 100])
+def test_of_every_answer_all_gaps_are_counted_from_the_end_of_the_warm_up_on(warm_up: int) -> None:
+    world = World(setup(engine=SMALL_KV), RoundRobin(), 1, warm_up)
+    recorder = world.play(conversations(150, 6.0))
+    gaps = [output - 1 for output in recorder.output]
+    assert gaps[warm_up:] != []
+    if warm_up:
+        assert sum(gaps[warm_up:]) <= recorder.gaps.count < sum(gaps)
+    else:
+        assert recorder.gaps.count == sum(gaps)
+
+
+@pytest.mark.parametrize("spec", [SMALL_KV, SMALL])
+def test_events_tell_what_the_cache_holds(spec: StepSpec | PrefillSpec) -> None:
+    """Also after evictions, and of a cache that was forgotten."""
+    engine = spec.make(0)
+    told: set[int] = set()
+
+    def heard(stored: Iterable[int], gone: Iterable[int]) -> None:
+        told.update(stored)
+        told.difference_update(gone)
+
+    engine.listen(heard)
+    jobs = conversations(200, 6.0)
+    ids = {block for job in jobs for block in job.blocks}
+    for key, job in enumerate(jobs):
+        engine.submit(key, job, job.due_s)
+        while (at := engine.next_event_at()) is not None and at < job.due_s + 0.5:
+            engine.advance(at)
+        assert {block for block in ids if engine.holds(block)} == told & ids
+    assert len(told & ids) < 0.6 * len(ids), "many were evicted"
+    while (at := engine.next_event_at()) is not None:
+        engine.advance(at)
+    engine.forget()
+    assert not told & ids

@@ -41,7 +41,9 @@ def test_reuse_shows_where_a_policy_looks_for_it() -> None:
     assert attained(ours) > attained(theirs)
 
 
-@pytest.mark.parametrize("knowledge", [Exact(), Own(), Metrics(), KvEvents()])
+@pytest.mark.parametrize(
+    "knowledge", [Exact(), Own(), Metrics(), KvEvents(), KvEvents(events_delay_s=3.0)]
+)
 @pytest.mark.parametrize("gateways", [1, 3])
 def test_every_kind_of_knowledge_keeps_the_laws(knowledge: object, gateways: int) -> None:
     recorder = play(conversations(200, 8.0), knowledge=knowledge, gateways=gateways)
@@ -76,7 +78,7 @@ def test_a_queue_that_is_full_turns_away_and_that_is_an_outcome() -> None:
 def test_a_bug_planted_in_the_cores_policy_shows_in_the_simulator(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    jobs = conversations(600, 9.0)
+    jobs = conversations(600, 12.0)
     before = play(jobs)
     monkeypatch.setattr(dualmap_module, "_own", lambda matched, depth: [0] * len(matched))
     after = play(jobs)
@@ -118,3 +120,14 @@ def test_a_front_that_keeps_beginnings_together_helps_gateways_that_know_only_th
     anybody = play(jobs, knowledge=Own(), gateways=4)
     by_prefix = play(jobs, knowledge=Own(), gateways=4, front_blocks=3)
     assert hit_ratio(by_prefix) > hit_ratio(anybody)
+
+
+def test_events_that_come_late_are_believed_late() -> None:
+    jobs = conversations(200, 4.0)
+
+    def believed(delay_s: float) -> float:
+        recorder = play(jobs, knowledge=KvEvents(events_delay_s=delay_s))
+        return sum(recorder.believed) / sum(recorder.tokens)
+
+    assert believed(1e6) == 0.0
+    assert 0.0 < believed(5.0) < believed(0.0) - 0.02

@@ -9,9 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from cardan.metrics import EngineMetrics
 
+    from cardan_sim.engine.stats import Histogram
     from cardan_sim.simulate.jobs import Job
+
+    # Ids of blocks that the cache has from now on, and of those that it has no more.
+    BlocksHeard = Callable[[Iterable[int], Iterable[int]], object]
 
 
 class Began(NamedTuple):
@@ -71,6 +77,14 @@ class EngineModel(Protocol):
 
     def holds(self, block: int) -> bool:
         """Whether the cache has the block with this id, as of the last `advance`."""
+        ...
+
+    def listen(self, heard: BlocksHeard) -> None:
+        """Tell `heard` of every block that is stored or evicted from now on: KV events."""
+        ...
+
+    def count_gaps(self, gaps: Histogram) -> None:
+        """Count there the seconds between the tokens of every answer, from the start on."""
         ...
 
     def metrics(self, now: float) -> EngineMetrics:

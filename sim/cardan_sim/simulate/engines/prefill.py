@@ -21,7 +21,8 @@ from cardan.metrics import EngineMetrics
 from cardan_sim.simulate.engines.base import Began, Finished, Tally
 
 if TYPE_CHECKING:
-    from cardan_sim.simulate.engines.base import Notice
+    from cardan_sim.engine.stats import Histogram
+    from cardan_sim.simulate.engines.base import BlocksHeard, Notice
     from cardan_sim.simulate.jobs import Job
 
 
@@ -53,14 +54,17 @@ class PrefillSpec(
 class BlockLru:
     """Ids of blocks in the order of their last use; a plain dict keeps it."""
 
-    __slots__ = ("_blocks", "_capacity")
+    __slots__ = ("_blocks", "_capacity", "heard")
 
     def __init__(self, capacity: int) -> None:
         self._blocks: dict[int, None] = {}
         self._capacity = max(1, capacity)
+        self.heard: BlocksHeard | None = None
 
     def clear(self) -> None:
         """Forget everything."""
+        if self.heard is not None:
+            self.heard((), list(self._blocks))
         self._blocks.clear()
 
     def __contains__(self, block: int) -> bool:
@@ -84,13 +88,17 @@ class BlockLru:
     def use(self, blocks: tuple[int, ...]) -> None:
         """These were computed or found: the first is the most recent now."""
         held = self._blocks
-        for block in reversed(blocks[: self._capacity]):
+        kept = blocks[: self._capacity]
+        fresh = [] if self.heard is None else [block for block in kept if block not in held]
+        for block in reversed(kept):
             held.pop(block, None)
             held[block] = None
         surplus = len(held) - self._capacity
-        if surplus > 0:
-            for block in list(islice(held, surplus)):
-                del held[block]
+        gone = list(islice(held, surplus)) if surplus > 0 else []
+        for block in gone:
+            del held[block]
+        if self.heard is not None:
+            self.heard(fresh, gone)
 
 
 class _Work:
@@ -168,6 +176,13 @@ class PrefillEngine:
     def holds(self, block: int) -> bool:
         """See `EngineModel`."""
         return block in self.cache
+
+    def listen(self, heard: BlocksHeard) -> None:
+        """See `EngineModel`."""
+        self.cache.heard = heard
+
+    def count_gaps(self, gaps: Histogram) -> None:
+        """See `EngineModel`; an answer of one token has none."""
 
     def metrics(self, now: float) -> EngineMetrics:
         """See `EngineModel`; in vLLM's words, which do not tell the tokens that wait."""

@@ -19,8 +19,11 @@ from cardan_sim.engine.spec import Make
 from cardan_sim.simulate.engines.base import Began, Finished, Refused, Tally
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cardan_sim.engine import EngineSpec
-    from cardan_sim.simulate.engines.base import Notice
+    from cardan_sim.engine.stats import Histogram
+    from cardan_sim.simulate.engines.base import BlocksHeard, Notice
     from cardan_sim.simulate.jobs import Job
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -144,6 +147,18 @@ class StepEngine:
         """See `EngineModel`: the last of its parts, since the first goes last."""
         return block * self._parts + self._parts - 1 in self.engine.cache
 
+    def listen(self, heard: BlocksHeard) -> None:
+        """See `EngineModel`: a trace's block is there when the last of its parts is."""
+
+        def told(stored: Sequence[int], gone: Sequence[int]) -> None:
+            heard(_last_parts(stored, self._parts), _last_parts(gone, self._parts))
+
+        self.engine.cache.heard = told
+
+    def count_gaps(self, gaps: Histogram) -> None:
+        """See `EngineModel`: in place of the histogram that `/metrics` would show."""
+        self.engine.stats.histograms["itl_s", True] = gaps
+
     def metrics(self, now: float) -> EngineMetrics:
         """See `EngineModel`; SGLang also tells the tokens that wait."""
         engine = self.engine
@@ -197,3 +212,8 @@ class StepEngine:
             else:
                 high = middle - 1
         return low
+
+
+def _last_parts(names: Sequence[int], parts: int) -> list[int]:
+    """The trace's blocks whose last parts are among these names."""
+    return [name // parts for name in names if name % parts == parts - 1]

@@ -52,8 +52,11 @@ def test_a_window_without_anybody_late_earns_all_of_it_and_no_more() -> None:
     assert account.see(10 * HOUR, 10.0, 1.0) == 1.0
 
 
-def test_exactly_what_was_promised_changes_nothing() -> None:
-    assert Account().see(10 * HOUR, 10.0, 0.95) == 0.0
+def test_exactly_what_is_planned_changes_nothing_and_what_is_only_allowed_is_a_little_debt() -> (
+    None
+):
+    assert Account().see(10 * HOUR, 10.0, 0.955) == 0.0
+    assert -0.375 <= Account().see(2 * HOUR, 10.0, 0.95) < 0.0
 
 
 def test_a_bad_hour_is_paid_back_within_a_window() -> None:
@@ -64,7 +67,7 @@ def test_a_bad_hour_is_paid_back_within_a_window() -> None:
 
 def test_the_night_saves_little_for_noon() -> None:
     account = Account()
-    account.see(2 * HOUR, 40.0, 0.95)
+    account.see(2 * HOUR, 40.0, 0.955)
     saved = account.see(HOUR // 2, 4.0, 1.0)
     assert 0.0 <= saved <= 0.125
 
@@ -72,7 +75,7 @@ def test_the_night_saves_little_for_noon() -> None:
 def test_a_burst_costs_as_many_as_were_late() -> None:
     # Requests of each tick, and how many of them were in time: ten minutes of twice the traffic,
     # of which the first 200 s are late.
-    calm, late, served = (150.0, 142.5), (300.0, 0.0), (300.0, 285.0)
+    calm, late, served = (150.0, 143.25), (300.0, 0.0), (300.0, 286.5)
     ticks = [calm] * 400 + [late] * 13 + [served] * 27 + [calm] * 60
     slo = SloSpec(attainment=0.95, window_s=86_400.0)
     now, budget = START, ErrorBudget()
@@ -81,9 +84,9 @@ def test_a_burst_costs_as_many_as_were_late() -> None:
         window = ticks[max(0, place - 20) : place]  # five minutes
         share = sum(kept for _, kept in window) / sum(all_ for all_, _ in window)
         budget = error_budget.accounted(budget, asked(requests / 15.0, share), slo, WallTime(now))
-    lost = sum(0.95 * requests - kept for requests, kept in ticks)
+    lost = sum(0.955 * requests - kept for requests, kept in ticks)
     usual = 10.3  # requests a second, by the end of the burst
-    assert budget.exact == pytest.approx(-lost / 0.05 / usual / slo.window_s, rel=0.05)
+    assert budget.exact == pytest.approx(-lost / 0.045 / usual / slo.window_s, rel=0.05)
 
 
 def test_what_is_not_known_costs_nothing_and_earns_nothing() -> None:
@@ -94,14 +97,14 @@ def test_what_is_not_known_costs_nothing_and_earns_nothing() -> None:
 
 def test_an_outage_of_the_operator_counts_for_a_minute() -> None:
     account = Account()
-    account.see(2, 10.0, 0.95)
+    account.see(2, 10.0, 0.955)
     account.now += 86_400.0
     assert account.see(1, 10.0, 0.0) >= -0.5
 
 
 def test_debt_is_answered_with_more_and_credit_with_a_little_less() -> None:
     assert error_budget.factor(-1.0) == pytest.approx(1.3)
-    assert error_budget.factor(1.0) == pytest.approx(0.9)
+    assert error_budget.factor(1.0) == pytest.approx(0.85)
 
 
 def test_a_fleet_at_rest_is_written_a_few_times_and_then_never() -> None:
@@ -136,7 +139,7 @@ def test_whatever_comes_the_balance_stays_within_its_bounds(
     for rate, attained in seen:
         balance = account.see(1, rate, attained)
         assert -1.0 <= balance <= 1.0
-        assert 0.9 <= error_budget.factor(balance) <= 1.3
+        assert 0.85 <= error_budget.factor(balance) <= 1.3
 
 
 @given(

@@ -239,7 +239,9 @@ def test_a_fleet_whose_late_requests_are_counted_is_not_cut_below_the_model_by_l
     assert Guarded().see(240, 0.5, attained=1.0) == 1.0
 
 
-@pytest.mark.parametrize(("credit", "factor"), [(1.0, 0.9), (0.5, 0.95), (-0.5, 1.15), (-1.0, 1.3)])
+@pytest.mark.parametrize(
+    ("credit", "factor"), [(1.0, 0.85), (0.4, 0.94), (-0.5, 1.15), (-1.0, 1.3)]
+)
 def test_credit_is_spent_and_debt_is_paid(credit: float, factor: float) -> None:
     plain = POLICY.recommend(Role.BOTH, view(), T0).replicas
     owing = msgspec.structs.replace(view(), credit=credit)
@@ -247,6 +249,32 @@ def test_credit_is_spent_and_debt_is_paid(credit: float, factor: float) -> None:
     assert plain is not None
     assert told.replicas == pytest.approx(factor * plain)
     assert f"times {factor:.2f} by the error budget" in told.reason.message
+
+
+BUSY_DECODE = {"output_tokens_per_s": 200_000.0}
+
+
+def decode_with(role: Role, credit: float) -> float | None:
+    """What decode asks for, where it is the larger half."""
+    seen = msgspec.structs.replace(view(demand(10.0, **BUSY_DECODE)), credit=credit)
+    return POLICY.recommend(role, seen, T0).replicas
+
+
+@pytest.mark.parametrize("role", [Role.BOTH, Role.DECODE])
+def test_that_first_tokens_were_in_time_gives_decode_no_room(role: Role) -> None:
+    assert decode_with(role, 1.0) == decode_with(role, 0.0)
+
+
+def test_what_first_tokens_owe_is_not_for_replicas_to_pay_that_only_decode() -> None:
+    assert decode_with(Role.DECODE, -1.0) == decode_with(Role.DECODE, 0.0)
+
+
+def test_a_large_debt_is_paid_by_decode_too_where_a_replica_does_both() -> None:
+    plain = decode_with(Role.BOTH, 0.0)
+    assert plain is not None
+    assert decode_with(Role.BOTH, -0.5) == plain
+    assert decode_with(Role.BOTH, -0.75) == pytest.approx(1.15 * plain)
+    assert decode_with(Role.BOTH, -1.0) == pytest.approx(1.3 * plain)
 
 
 # Half a replica for rounding up

@@ -15,16 +15,21 @@ Where demand was raised for what may come, half a replica less is asked for: rou
 on the mean, and both together were twice the headroom (never less than the demand of now needs).
 
 What comes of it corrects the model twice. The error budget (`cardan.scaling.error_budget`) spends
-what was saved and pays what is owed, over hours. The guard answers what cannot wait for that:
-`trim` is a factor on n. Three times as many late as are allowed, or a mean ITL above its promise:
-a fifth more. Under 0.8 of that for ten minutes: half of what is above the model is given back. An
-ITL under 0.4 of its promise for ten minutes: a twentieth less than the model. (The bands are
-HeteroScale's. It raises at the promised p95, and so did we; but a fleet of the right size *is* at
-its promise, and every second window above it: nine tenths of a bursty day were spent a sixth too
-large.) Where nobody counts what was in time, p95 TTFT over its promise stands for it. The guard is
-asked only while fresh, and only after a whole window of measurement in which there was as much as
-the model had asked for: latency while replicas start says nothing of the model. A trim that had to
-be taken back doubles the ten minutes, so at constant load it comes to rest.
+what was saved and pays what is owed, over hours. It is an account of first tokens, so it is prefill
+that it plans less or more of: that prompts were in time gives decode no room. Where a replica does
+both, decode pays too once half of the most is owed: prefill was not all of the reason then (prompts
+also wait for room in the cache).
+
+The guard answers what cannot wait for that: `trim` is a factor on n. Three times as many late as
+are allowed, or a mean ITL above its promise: a fifth more. Under 0.8 of that for ten minutes: half
+of what is above the model is given back. An ITL under 0.4 of its promise for ten minutes: a
+twentieth less than the model. (The bands are HeteroScale's. It raises at the promised p95, and so
+did we; but a fleet of the right size *is* at its promise, and every second window above it: nine
+tenths of a bursty day were spent a sixth too large.) Where nobody counts what was in time, p95 TTFT
+over its promise stands for it. The guard is asked only while fresh, and only after a whole window
+of measurement in which there was as much as the model had asked for: latency while replicas start
+says nothing of the model. A trim that had to be taken back doubles the ten minutes, so at constant
+load it comes to rest.
 """
 
 from __future__ import annotations
@@ -113,10 +118,7 @@ class Slo(ScalingPolicyBase, tag="slo", frozen=True, kw_only=True):
         trim = view.memory.trim if self.guard else 1.0
         code = ReasonCode.GUARD if trim > 1 else most.code
         message = most.message if trim == 1 else f"{most.message}; times {trim:.2f} by the guard"
-        thrift = error_budget.factor(view.credit)
-        if thrift != 1:
-            message += f"; times {thrift:.2f} by the error budget"
-        asked = _spared((most.replicas or 0.0) * trim * thrift, view.foreseen.growth)
+        asked = _spared((most.replicas or 0.0) * trim, view.foreseen.growth)
         return told(code, message, asked, lacking)
 
     def _wanted(self, role: Role, view: RoleView, now: WallTime) -> float | None:
@@ -125,15 +127,15 @@ class Slo(ScalingPolicyBase, tag="slo", frozen=True, kw_only=True):
         if any(part.replicas is None for part in parts):
             return None
         most = max(part.replicas or 0.0 for part in parts)
-        trim = view.memory.trim * error_budget.factor(view.credit)
-        return _spared(most * trim, view.foreseen.growth)
+        return _spared(most * view.memory.trim, view.foreseen.growth)
 
     def _parts(self, role: Role, view: RoleView, now: WallTime) -> list[_Part]:
         parts = []
         if role is not Role.DECODE:
-            parts.append(self._prefill(role, view, now))
+            parts.append(_planned(self._prefill(role, view, now), view.credit))
         if role is not Role.PREFILL:
-            parts.append(self._decode(view))
+            credit = min(0.0, 2.0 * view.credit + 1.0) if role is Role.BOTH else 0.0
+            parts.append(_planned(self._decode(view), credit))
         return parts
 
     def _prefill(self, role: Role, view: RoleView, now: WallTime) -> _Part:
@@ -180,6 +182,15 @@ class Slo(ScalingPolicyBase, tag="slo", frozen=True, kw_only=True):
         if promised is not None:
             limits.append((view.learned.itl.batch_within(promised * self.itl_share), "ITL"))
         return min(limits)
+
+
+def _planned(part: _Part, credit: float) -> _Part:
+    """The part as the account of late first tokens would have it."""
+    thrift = error_budget.factor(credit)
+    if part.replicas is None or thrift == 1:
+        return part
+    message = f"{part.message}; times {thrift:.2f} by the error budget"
+    return part._replace(replicas=part.replicas * thrift, message=message)
 
 
 def _spared(replicas: float, growth: float) -> float:

@@ -40,7 +40,7 @@ EPSILON: Final = 1e-6
 PLANNED: Final = 0.9
 # In full credit so much less than the model asks. A fleet becomes smaller only if it can carry a
 # fifth more (`veto`), and 1.2 * 0.85 is still what the model asks for the demand of now: what is
-# saved is spent on headroom alone, and a fleet at constant load does not go to and fro for it.
+# saved is spent on headroom alone, and a fleet at constant load does not swing for it.
 SPENT: Final = 0.15
 # In full debt so much more: the room that single bursts of traffic need (50 %, ServeGen's p99).
 RAISED: Final = 0.3

@@ -74,7 +74,7 @@ def test_a_custom_resource_is_scaled_by_its_scale(world: World) -> None:
     world.create({**kind, "metadata": {"name": "llama"}, "spec": {"replicas": 1, "size": 4}})
     group = "/apis/e2e.cardan.dev/v1"
     path = world.path("groupsets", "llama", group)
-    status = {"replicas": 1, "hpaPodSelector": f"app={LABELS['app']},role=leader"}
+    status: Document = {"replicas": 1, "hpaPodSelector": f"app={LABELS['app']},role=leader"}
     world.rest.patch(f"{path}/status", {"status": status})
     world.fleet(pool=target(**kind))
     world.page.load(requests=20, uncached=2500, output=1000)
@@ -82,6 +82,11 @@ def test_a_custom_resource_is_scaled_by_its_scale(world: World) -> None:
         until(lambda: world.rest.get(path)["spec"]["replicas"] == 3, "it to grow")
         assert world.rest.get(path)["spec"]["size"] == 4
         assert world.status()["selector"] == "app in (llama),role in (leader)"
+        status |= {"replicas": 3, "updatedReplicas": 1}
+        world.rest.patch(f"{path}/status", {"status": status})
+        world.page.load(requests=5, uncached=500, output=300)
+        until(lambda: world.is_said("ScalingLimited", "True", "RolloutUnderWay"), "its rollout")
+        assert world.rest.get(path)["spec"]["replicas"] == 3
 
 
 def test_a_target_that_is_not_there_is_told(world: World) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final
 
+import yaml
+
+from e2e.deploy.release import until
 from e2e.deploy.running import MODEL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from e2e.deploy.release import Release
 
 NAME: Final = "llama"
@@ -47,8 +54,9 @@ SPEC: Final[dict[str, Any]] = {
             "limits": [{"replicas": 2, "periodSeconds": 5}],
         }
     },
-    "drain": {"deadlineSeconds": 60},
-    "scaleToZero": {"idleSeconds": 12, "holdSeconds": 60},
+    "drain": {"deadlineSeconds": 20},
+    "hotSpots": {"holdSeconds": 5, "coolSeconds": 60, "prewarmSeconds": 60},
+    "scaleToZero": {"idleSeconds": 15, "holdSeconds": 60},
 }
 
 
@@ -59,30 +67,58 @@ class Fleet:
         self._release = release
 
     def apply(self, spec: dict[str, Any]) -> None:
-        """`kubectl apply`."""
+        """`kubectl apply`, in YAML."""
         document = {
             "apiVersion": "cardan.dev/v1alpha1",
             "kind": "InferenceFleet",
             "metadata": {"name": NAME},
             "spec": spec,
         }
-        self._release.kubectl("apply", "-f", "-", input=json.dumps(document))
+        self._release.kubectl("apply", "-f", "-", input=yaml.safe_dump(document))
 
     def delete(self) -> None:
         """`kubectl delete`, until it is gone."""
         self._release.kubectl("delete", "fleet", NAME, "--timeout=30s")
 
     def status(self) -> dict[str, Any]:
-        """What the operator says of it."""
-        told: dict[str, Any] = self._get("fleet", NAME).get("status", {})
+        """What the operator says of it: `kubectl get fleet -o yaml`."""
+        found = yaml.safe_load(self._release.kubectl("get", "fleet", NAME, "-o", "yaml"))
+        told: dict[str, Any] = found.get("status", {})
         return told
 
-    def condition(self, type_: str) -> tuple[str, str]:
-        """A condition's status and reason; Unknown while there is none."""
-        for one in self.status().get("conditions", ()):
-            if one["type"] == type_:
-                return one["status"], one["reason"]
-        return "Unknown", ""
+    def says(self, event: str = "", note: str = "", reason: str = "", **conditions: str) -> None:
+        """Wait until a step is told in full.
+
+        By an event whose note matches, by the same in the last decisions with a `reason`, and by
+        conditions (`Ready="True AllReady"`).
+        """
+        until(lambda: not event or _any(note, self.told(event)), f"{event}: {note}")
+        until(lambda: not reason or _any(note, self._decided(reason)), f"{reason}: {note}")
+        until(lambda: conditions.items() <= self._conditions().items(), str(conditions))
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Whoever waits in vain in here is told all that is said of it instead."""
+        try:
+            yield
+        except TimeoutError as error:
+            events = [f"{one['reason']}: {one.get('note', '')}" for one in self.events()]
+            error.add_note(yaml.safe_dump({"events": events, "status": self.status()}))
+            raise
+
+    def _decided(self, reason: str) -> list[str]:
+        """The last decisions by a reason, in the words of their events."""
+        found = self.status().get("lastDecisions", ())
+        return [
+            f"{one['pool']}: {one['from']} to {one['to']}: {one['message']}"
+            for one in found
+            if re.fullmatch(reason, one["reason"])
+        ]
+
+    def _conditions(self) -> dict[str, str]:
+        """Each condition's status and reason."""
+        told = self.status().get("conditions", ())
+        return {one["type"]: f"{one['status']} {one['reason']}" for one in told}
 
     def asked_for(self) -> int:
         """The replicas that the engines' Deployment is to have."""
@@ -93,25 +129,24 @@ class Fleet:
         return int(self._get("deployment", DEPLOYMENT)["status"].get("readyReplicas", 0))
 
     def events(self) -> list[dict[str, Any]]:
-        """What has happened to it, the oldest first."""
+        """What has happened to it, the oldest first; not to one that had its name before."""
+        uid = self._get("fleet", NAME)["metadata"]["uid"]
         found = self._get("events.events.k8s.io")["items"]
-        ours = [one for one in found if one["regarding"].get("kind") == "InferenceFleet"]
+        ours = [one for one in found if one["regarding"].get("uid") == uid]
         return sorted(ours, key=lambda one: str(one.get("eventTime")))
 
     def told(self, reason: str) -> list[str]:
         """The notes of all events of a reason."""
         return [one.get("note", "") for one in self.events() if one["reason"] == reason]
 
-    def last(self) -> dict[str, Any]:
-        """The last decision; empty before the first."""
-        decisions = self.status().get("lastDecisions") or [{}]
-        last: dict[str, Any] = decisions[0]
-        return last
-
     def moves(self) -> list[dict[str, Any]]:
-        """Moves of hot prefixes in force."""
+        """Moves of hot prefixes in force, as opposed to those of an engine's weight."""
         told: list[dict[str, Any]] = self.status().get("hotSpots", {}).get("moves", [])
-        return told
+        return [move for move in told if move.get("key")]
+
+    def draining(self) -> int:
+        """Replicas that finish what they run, to leave."""
+        return sum(pool.get("draining", 0) for pool in self.status().get("pools", ()))
 
     def overlay(self) -> dict[str, Any]:
         """What gateways are told of the fleet's model; empty while they are told nothing."""
@@ -126,3 +161,7 @@ class Fleet:
     def _get(self, *words: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self._release.kubectl("get", *words, "-o", "json"))
         return found
+
+
+def _any(pattern: str, notes: list[str]) -> bool:
+    return any(re.search(pattern, note) for note in notes)

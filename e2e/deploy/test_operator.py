@@ -1,33 +1,38 @@
-"""The whole story of a fleet on a cluster, by the chart's own operator: it grows with its load and
-shrinks by drains that cost no request, it sleeps, and the first who asks wakes it. Each step is
-told by an event, and by the status with a reason.
+"""The whole story of a fleet on a cluster, by the chart's own operator: it grows with its load, a
+prefix that everybody asks gets engines that own it, it shrinks by drains that cost no request, it
+sleeps, and the first who asks wakes it. Each step is told by an event, and by conditions and a
+reason in `kubectl get fleet -o yaml`.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-import re
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from e2e.deploy import fleets, running
+from e2e.deploy import counters, fleets, running
 from e2e.deploy.fleets import Fleet
-from e2e.deploy.release import BRISK, NAME, Release, until
+from e2e.deploy.release import BRISK, ENGINE, GATEWAYS, NAME, Release, until
+from e2e.deploy.running import MODEL
 from e2e.namespaces import restricted
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterator
 
     from e2e.cluster.interface import Cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
-# A stream takes 2.4 s: of so many a second 48 are in flight, three replicas' worth; of the few, 10.
-MANY_PER_S, FEW_PER_S = 20.0, 4.0
+# A stream takes 2.4 s: of so many a second 62 are in flight, four replicas' worth, which is the
+# most; of the few, 10.
+MANY_PER_S, FEW_PER_S = 26.0, 4.0
+GROWN = 4
 # One prompt of three blocks of the routing key, for everybody: nothing in it tells requests apart.
+# The others are of a few words, so nearly all tokens are this one's.
 HOT_PER_S, LETTERS = 8.0, 6200
+COST = LETTERS / 8  # tokens, of which it has twice as many: whoever gets it prefills more than so
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,8 @@ def release(cluster: Cluster, tag: str) -> Iterator[Release]:
 
 @pytest.fixture
 def fleet(release: Release) -> Iterator[Fleet]:
-    """A fleet of these engines."""
+    """A fleet of these engines, of which there is one, whatever was before."""
+    release.scale(ENGINE, 1)
     fleet = Fleet(release)
     fleet.apply(fleets.SPEC)
     yield fleet
@@ -60,120 +66,132 @@ def leader(release: Release) -> str:
     return str(lease["spec"]["holderIdentity"]).partition("_")[0]
 
 
-def test_a_fleet_follows_its_load_to_nothing_and_back(release: Release, fleet: Fleet) -> None:
-    until(lambda: fleet.condition("SpecValid")[0] == "True", "the operator to look")
-    until(lambda: fleet.condition("Ready") == ("True", "AllReady"), "the engine to be ready")
-
-    with running.load(release, MANY_PER_S) as load:
-        until(lambda: fleet.ready() >= 2, "it to grow under load")
-        assert fleet.condition("MetricsHealthy") == ("True", "Fresh")
-        until(lambda: fleet.told("ScaledUp"), "an event")
-        until(lambda: grown(fleet), "the status, which is written after the event")
-        up = grown(fleet)[-1]
-        assert up["reason"] == "Concurrency"
-        assert "in flight" in up["message"]
-        until(lambda: len(asked(release)) > 1, "new engines to be asked")
-    assert load.told().failures == []
-
-    with running.load(release, FEW_PER_S) as load:
-        until(lambda: fleet.asked_for() == 1, "it to shrink under a smaller load")
-        until(lambda: fleet.ready() == 1, "those that leave to be gone")
-        assert fleet.told("ScaledDown")
-    assert load.told().failures == []
-
-    until(lambda: fleet.asked_for() == 0, "it to sleep")
-    assert fleet.last()["reason"] == "Idle"
-    until(lambda: "dormant" in fleet.overlay(), "gateways to know")
-    until(lambda: fleet.condition("Ready") == ("True", "Asleep"), "it to say so")
-    until(lambda: not release.pods("engine"), "no engine to be left")
-
-    with running.load(release, 1.0) as load:
-        assert fleet.asked_for() >= 1
-        assert fleet.last()["reason"] == "Wake"
-        until(lambda: "dormant" not in fleet.overlay(), "gateways to forget that it slept")
-    assert load.told().failures == []
-    assert f"{fleets.POOL}: 0 to 1: a gateway holds a request" in fleet.told("ScaledUp")
-
-
-def test_a_prefix_that_is_too_hot_for_its_owners_gets_others_that_are_warm(
+def test_a_fleet_is_created_grows_rehomes_shrinks_sleeps_and_wakes(
     release: Release, fleet: Fleet
 ) -> None:
-    spec = copy.deepcopy(fleets.SPEC)
-    spec["pools"][0] |= {"minReplicas": 4, "maxReplicas": 4}
-    del spec["scaleToZero"]
-    spec["hotSpots"] = {"holdSeconds": 8, "coolSeconds": 60, "prewarmSeconds": 60}
-    fleet.apply(spec)
-    until(lambda: fleet.ready() == 4, "four engines")
-    with running.load(release, HOT_PER_S, same=LETTERS) as load:
-        until(lambda: warming(fleet), "the prefix to get another home, made warm first")
-        first, before = warming(fleet)[0], answered(release)
-        assert first["kind"] in ("add-owners", "re-home")
-        assert first["costTokens"] > LETTERS / 8  # what its new owner has to prefill again
-        until(lambda: fleet.told("HotSpotWarming"), "an event")
-        until(lambda: prewarmed(release) > 0, "a gateway to make its new owner warm")
-        until(lambda: fleet.told("HotSpotMoved"), "another event")
-        until(lambda: "warming" not in rehomed(fleet)[0], "all owners to be warm")
-        move, told = rehomed(fleet)[0], fleet.overlay()
-        said = [told.get(part, {}).get(move["key"]) for part in ("owners", "add")]
-        assert move["owners"] in said  # a key may have a new home and more owners besides
-        # A cold owner stays cold while warm ones keep the promise; the new ones were made warm.
-        new = set(first["warming"])
-        until(
-            lambda: any(answered(release)[one] > before[one] for one in new), "a new owner's turn"
-        )
-    assert load.told().failures == []
+    with fleet.explained():
+        is_routed(release, fleet)
+        with running.load(release, MANY_PER_S) as many:
+            grows(release, fleet)
+            with running.load(release, HOT_PER_S, same=LETTERS) as hot:
+                moves_a_hot_prefix(release, fleet)
+        with running.load(release, FEW_PER_S) as few:
+            shrinks(fleet)
+        sleeps(release, fleet)
+        with running.load(release, 1.0) as first:  # it has started when the first answer is whole
+            is_woken(fleet)
+    for load in (many, hot, few, first):
+        assert load.told().failures == []
 
 
-def grown(fleet: Fleet) -> list[dict[str, Any]]:
-    """Decisions by which there were more than one, the latest last."""
-    return [one for one in fleet.status().get("lastDecisions", []) if one["to"] > 1]
+def is_routed(release: Release, fleet: Fleet) -> None:
+    """The operator takes the fleet, and every gateway has its engine."""
+    fleet.says(
+        SpecValid="True Valid",
+        AbleToScale="True ReadyForNewScale",
+        ScalingActive="True Active",
+        Conflict="False NobodyElse",
+        Ready="True AllReady",
+    )
+    until(lambda: routable(release) == [1] * GATEWAYS, "every gateway to have found the engine")
 
 
-def rehomed(fleet: Fleet) -> list[dict[str, Any]]:
-    """Moves of a prefix, as opposed to those of an endpoint's share of all of them."""
-    return [move for move in fleet.moves() if move.get("key")]
+def grows(release: Release, fleet: Fleet) -> None:
+    """A higher load gets replicas, and those are asked."""
+    until(lambda: fleet.ready() >= GROWN, "it to grow under load")
+    fleet.says("ScaledUp", r"main: 1 to \d: .*", "Panic|Concurrency")
+    fleet.says(
+        MetricsHealthy="True Fresh", CapacityAvailable="True NothingStuck", Ready="True AllReady"
+    )
+    until(lambda: len(answered(release)) >= GROWN, "new engines to be asked")
 
 
-def warming(fleet: Fleet) -> list[dict[str, Any]]:
-    """Moves of a prefix whose new owners are being made warm."""
-    return [move for move in rehomed(fleet) if move.get("warming")]
+def moves_a_hot_prefix(release: Release, fleet: Fleet) -> None:
+    """What everybody asks gets another home, or more of them, which is made warm first."""
+    until(lambda: heavy(fleet), "the prefix to get another home")
+    kind = heavy(fleet)[0]["kind"]
+    assert kind in ("add-owners", "re-home")
+    fleet.says("HotSpotWarming", f"^{kind}: .* is made warm first: .*")
+    until(lambda: prewarmed(release) > 0, "a gateway to make its new owner warm")
+    fleet.says(
+        *("HotSpotMoved", f"^{kind}: .*"),
+        MetricsHealthy="True Fresh",
+        Ready="True AllReady",
+        ScalingLimited="True TooManyReplicas",
+    )
+    until(lambda: is_told(fleet), "all owners to be warm, and gateways to know them")
+    before, new = cached(release), new_owners(fleet)
+    # A new owner answers from its cache, which has nothing of its own yet that is long enough.
+    until(lambda: any(cached(release)[one] - before[one] > COST for one in new), "their turn")
+
+
+def shrinks(fleet: Fleet) -> None:
+    """A lower load takes replicas away, each when it has finished what it ran."""
+    until(fleet.draining, "replicas to drain")
+    until(lambda: fleet.ready() == 1, "those that leave to be gone")
+    fleet.says("ScaledDown", r"main: \d to 1: .* in flight", "Concurrency")
+    fleet.says(Ready="True AllReady", MetricsHealthy="True Fresh")
+
+
+def sleeps(release: Release, fleet: Fleet) -> None:
+    """Without load nothing is left of it, but gateways know that it sleeps."""
+    until(lambda: fleet.asked_for() == 0, "it to sleep")
+    fleet.says("ScaledDown", r"main: 1 to 0: nobody has asked for 15 s", "Idle")
+    fleet.says(Ready="True Asleep")
+    until(lambda: "dormant" in fleet.overlay(), "gateways to know")
+    until(lambda: not release.pods("engine"), "no engine to be left")
+    until(lambda: not fleet.moves(), "moves to end with their owners")
+
+
+def is_woken(fleet: Fleet) -> None:
+    """The first request has been held, and has waited for an engine."""
+    fleet.says("ScaledUp", r"main: 0 to 1: a gateway holds a request", "Wake")
+    fleet.says(Ready="True AllReady")
+    until(lambda: "dormant" not in fleet.overlay(), "gateways to forget that it slept")
+
+
+def heavy(fleet: Fleet) -> list[dict[str, Any]]:
+    """Moves of the prefix that everybody asks; others are short."""
+    return [move for move in fleet.moves() if move["costTokens"] > COST]
+
+
+def is_told(fleet: Fleet) -> bool:
+    """Whether gateways are told of the first move as the status tells it, with a reason."""
+    move, told = heavy(fleet)[0], fleet.overlay()
+    said = [told.get(part, {}).get(move["key"]) for part in ("owners", "add")]
+    return bool(move["why"]) and "warming" not in move and move["owners"] in said
+
+
+def new_owners(fleet: Fleet) -> list[str]:
+    """Whom the first move has made owners: the first of a new home, all that were added."""
+    move = heavy(fleet)[0]
+    owners: list[str] = move["owners"]
+    return owners[:1] if move["kind"] == "re-home" else owners
+
+
+def routable(release: Release) -> list[int]:
+    """How many engines each gateway may ask."""
+    found = counters.of_gateways(release, "cardan_fleet_endpoints", model=MODEL, which="routable")
+    return [sum(one.values()) for one in found]
 
 
 def answered(release: Release) -> Counter[str]:
-    """How many requests each engine has answered, by what all gateways tell."""
-    pods = (pod["metadata"]["name"] for pod in release.pods("router"))
-    pages = "".join(metrics_of(release, f"{pod}:9090") for pod in pods)
-    told = re.findall(
-        r'cardan_endpoint_requests_total\{endpoint="([^"]+)",outcome="ok"\} (\d+)', pages
-    )
-    counts: Counter[str] = Counter()
-    for endpoint, count in told:
-        counts[endpoint] += int(count)
-    return counts
+    """How many requests each engine has answered."""
+    return counters.together(release, "cardan_endpoint_requests_total", outcome="ok")
+
+
+def cached(release: Release) -> Counter[str]:
+    """How many tokens of prompts each engine has found in its cache."""
+    return counters.together(release, "cardan_cached_tokens_actual_total")
 
 
 def prewarmed(release: Release) -> int:
     """How often the gateways have made an engine warm."""
-    pods = (pod["metadata"]["name"] for pod in release.pods("router"))
-    pages = "".join(metrics_of(release, f"{pod}:9090") for pod in pods)
-    return sum(map(int, re.findall(r'cardan_prewarms_total\{result="ok"\} (\d+)', pages)))
-
-
-def asked(release: Release) -> set[str]:
-    """The engines that one of the gateways has sent requests to."""
-    gateway = release.pods("router")[0]["metadata"]["name"]
-    page = metrics_of(release, f"{gateway}:9090")
-    return set(re.findall(r'cardan_endpoint_requests_total\{endpoint="([^"]+)"[^\n]* [1-9]', page))
-
-
-def metrics_of(release: Release, pod: str) -> str:
-    """What a pod's page tells; `pod` with its port."""
-    path = f"/api/v1/namespaces/{release.namespace}/pods/{pod}/proxy/metrics"
-    return release.kubectl("get", "--raw", path)
+    return counters.together(release, "cardan_prewarms_total", result="ok").total()
 
 
 def test_another_operator_goes_on_where_one_dies(release: Release, fleet: Fleet) -> None:
-    until(lambda: fleet.condition("SpecValid")[0] == "True", "the operator to look")
+    fleet.says(SpecValid="True Valid")
     first = leader(release)
     before = fleet.status().get("lastDecisions", [])
     release.kubectl("delete", "pod", first, "--force", "--grace-period=0")
@@ -196,5 +214,6 @@ def test_the_operator_has_a_page_of_metrics_and_two_replicas_spread_over_nodes(
     )
     assert deployment["status"]["readyReplicas"] == 2
     until(
-        lambda: "cardan_fleet_replicas{" in metrics_of(release, f"{leader(release)}:8080"), "series"
+        lambda: "cardan_fleet_replicas{" in counters.page(release, f"{leader(release)}:8080"),
+        "series",
     )

@@ -1,4 +1,4 @@
-"""`python -m e2e.demo`: the whole of Cardan on a Kubernetes cluster, in about two minutes."""
+"""`python -m e2e.demo`: the whole of Cardan on a Kubernetes cluster, in about five minutes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's last step: a fleet that sleeps, is woken by a request, and grows under load."""
+"""The demo's fleet: what is done to it, and what it tells of itself."""
 
 from __future__ import annotations
 
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 NAME: Final = "llama"
 FILE: Final = "e2e/demo/fleet.yaml"
 OPERATOR: Final = "deployment/cardan-controller"
+# What was done about hot prefixes, for whom, and why.
+MOVES: Final = (
+    '{range .status.hotSpots.moves[?(@.key)]}{.kind} of {.key}: {.owners}{"\\n"}{.why}{"\\n"}{end}'
+)
+# Each condition, and why it is so.
+CONDITIONS: Final = '{range .status.conditions[*]}{.type}: {.status}, {.reason}{"\\n"}{end}'
 # Ten seconds of idleness, a drain, and a machine that has other things to do.
 STEP_S: Final = 120.0
 
@@ -78,6 +84,23 @@ def events(cluster: Cluster) -> str:
     columns = "custom-columns=EVENT:.reason,WHY:.message"
     words = ("--field-selector", "involvedObject.kind=InferenceFleet", "-o", columns)
     return cluster.kubectl("get", "events", "--sort-by=.metadata.creationTimestamp", *words)
+
+
+def moves(cluster: Cluster) -> list[dict[str, Any]]:
+    """Moves of hot prefixes that are in force, and whose new owners are warm."""
+    found: dict[str, Any] = json.loads(cluster.kubectl("get", "fleet", NAME, "-o", "json"))
+    told = found.get("status", {}).get("hotSpots", {}).get("moves", [])
+    return [move for move in told if move.get("key") and not move.get("warming")]
+
+
+def telling(path: str) -> list[str]:
+    """The command that tells a part of its status."""
+    return ["kubectl get fleet", NAME, f"-o jsonpath='{path}'"]
+
+
+def told(cluster: Cluster, path: str) -> str:
+    """What that command prints."""
+    return cluster.kubectl("get", "fleet", NAME, "-o", f"jsonpath={path}")
 
 
 def wait(condition: Callable[[], bool], what: str, clock: Clock) -> float:

@@ -1,6 +1,7 @@
 """A real workload through the gateway's Service, sent by a pod: `cardan replay` as a Job.
 
-The trace is the one of `cardan demo` in a ConfigMap; the figures come back in the Job's log.
+The trace is in a ConfigMap, most often a part of the one of `cardan demo`; the figures come back in
+the Job's log.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ PATIENCE_S: Final = 120.0
 
 
 class Load:
-    """A Job that sends some requests of the trace at a rate, open loop."""
+    """A Job that sends the requests of a trace, open loop."""
 
     def __init__(self, cluster: Cluster, name: str, image: str) -> None:
         """`image` with the simulated engine, which has `cardan replay` too."""
@@ -36,10 +37,10 @@ class Load:
         self.name = name
         self._image = image
 
-    def start(self, first: int, requests: int, rate_rps: float) -> None:
-        """Send that many requests of the trace from the one at `first`."""
+    def start(self, trace: list[bytes], rate_rps: float | None = None) -> None:
+        """Send the requests of a trace, given by its lines (`bundled`), at a rate or its own."""
         self.remove()
-        objects = [_trace(self.name, first, requests), _job(self.name, self._image, rate_rps)]
+        objects = [_packed(self.name, trace), _job(self.name, self._image, rate_rps)]
         listed = {"apiVersion": "v1", "kind": "List", "items": objects}
         self._cluster.kubectl("apply", "-f", "-", input=json.dumps(listed))
 
@@ -81,11 +82,15 @@ class Load:
             raise DemoError(f"the load's pod failed: {log}")
 
 
-def _trace(name: str, first: int, requests: int) -> dict[str, object]:
-    """Lines of the bundled slice, whole as they are, in a ConfigMap."""
+def bundled(first: int, requests: int) -> list[bytes]:
+    """So many requests of the bundled trace from the one at `first`, whole as they are."""
     with gzip.open(SLICE, "rb") as file:
-        lines = file.readlines()[first : first + requests]
-    packed = base64.b64encode(gzip.compress(b"".join(lines))).decode()
+        return file.readlines()[first : first + requests]
+
+
+def _packed(name: str, trace: list[bytes]) -> dict[str, object]:
+    """A trace in a ConfigMap."""
+    packed = base64.b64encode(gzip.compress(b"".join(trace))).decode()
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -94,16 +99,16 @@ def _trace(name: str, first: int, requests: int) -> dict[str, object]:
     }
 
 
-def replay(rate_rps: float) -> list[str]:
-    """The command in the pod, after `cardan`."""
+def replay(rate_rps: float | None) -> list[str]:
+    """The command in the pod, after `cardan`; without a rate in the trace's own time."""
     return [
         *("replay", f"/trace/{TRACE}", "--endpoint", "http://cardan:8080"),
-        *("--rate", f"{rate_rps:g}", "--max-output-tokens", str(ANSWER_TOKENS)),
-        *("--json", "/dev/stdout"),
+        *(() if rate_rps is None else ("--rate", f"{rate_rps:g}")),
+        *("--max-output-tokens", str(ANSWER_TOKENS), "--json", "/dev/stdout"),
     ]
 
 
-def _job(name: str, image: str, rate_rps: float) -> dict[str, object]:
+def _job(name: str, image: str, rate_rps: float | None) -> dict[str, object]:
     container = {
         "name": "replay",
         "image": image,
@@ -129,3 +134,15 @@ def _job(name: str, image: str, rate_rps: float) -> dict[str, object]:
         "metadata": {"name": name},
         "spec": {"backoffLimit": 0, "template": {"spec": pod}},
     }
+
+
+def whole(figures: Figures, sent: int) -> Figures:
+    """The figures, if every request was answered.
+
+    Raises:
+        DemoError: some were not; it says what became of them.
+    """
+    if figures.succeeded == sent:
+        return figures
+    why = ", ".join(f"{count} × {kind}" for kind, count in figures.errors.items())
+    raise DemoError(f"{figures.succeeded} of {sent} requests were answered: {why or 'cut short'}")

@@ -38,7 +38,7 @@ def install_words(tag: str) -> list[str]:
     """The command that installs the chart, after `helm`."""
     return [
         *("install", RELEASE, CHART, "--set", f"image.registry={REGISTRY},image.tag={tag}"),
-        *("--set", "engines.simulated.enabled=true", "--wait"),
+        *("--set", "engines.simulated.enabled=true,config.prewarm.enabled=true", "--wait"),
     ]
 
 

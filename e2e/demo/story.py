@@ -10,7 +10,8 @@ from e2e.cluster.errors import ClusterError
 from e2e.demo import counters, fleet, steps
 from e2e.demo.errors import DemoError
 from e2e.demo.forward import fetch, forwarded
-from e2e.demo.load import Load, replay
+from e2e.demo.hot import Hot
+from e2e.demo.load import Load, bundled, replay, whole
 
 if TYPE_CHECKING:
     from cardan_sim.replay.figures import Figures
@@ -76,6 +77,8 @@ class Story:
             self._upgrade()
         with self._tell.step("A fleet: its operator lets it sleep, wakes it, and lets it grow"):
             self._fleet()
+        with self._tell.step("A hot prefix gets more engines that own it, and then the load falls"):
+            Hot(self._cluster, self._tell, Load(self._cluster, LOAD, self._image)).show()
 
     def undo(self) -> None:
         """Remove what is on the cluster by now.
@@ -121,7 +124,7 @@ class Story:
             self._tell.command(f"kubectl port-forward {steps.GATEWAY} {port}:{ADMIN_PORT} &")
             self._status_page(f"{url}/ui")
             self._tell.command("cardan", *replay(RATE_RPS)[:-2], "  # in a pod")
-            load.start(0, STEADY, RATE_RPS)
+            load.start(bundled(0, STEADY), RATE_RPS)
             with self._tell.clock("sending and waiting for the last answers") as clock:
                 load.await_running(clock)
                 while not load.over():
@@ -175,7 +178,7 @@ class Story:
         before = self._pods()
         requests = rolling(self._installed_s)
         load = Load(self._cluster, LOAD, self._image)
-        load.start(STEADY, requests, RATE_RPS)
+        load.start(bundled(STEADY, requests), RATE_RPS)
         with self._tell.clock("under load") as clock:
             load.await_running(clock)
             self._tell.command("helm", *steps.upgrade_words(images.next_tag()))
@@ -221,7 +224,7 @@ class Story:
 
     def _grow(self) -> None:
         load = Load(self._cluster, LOAD, self._image)
-        load.start(0, STEADY, RATE_RPS)
+        load.start(bundled(0, STEADY), RATE_RPS)
         most = 0
         with self._tell.clock("under load") as clock:
             load.await_running(clock)
@@ -251,18 +254,6 @@ def rolling(installed_s: float) -> int:
     """How many requests to send during an upgrade, on a cluster this quick."""
     least, most = ROLLING_BETWEEN
     return max(least, min(most, round(ROLLING_PER_S * installed_s)))
-
-
-def whole(figures: Figures, sent: int) -> Figures:
-    """The figures, if every request was answered.
-
-    Raises:
-        DemoError: some were not; it says what became of them.
-    """
-    if figures.succeeded == sent:
-        return figures
-    why = ", ".join(f"{count} × {kind}" for kind, count in figures.errors.items())
-    raise DemoError(f"{figures.succeeded} of {sent} requests were answered: {why or 'cut short'}")
 
 
 def _percent(ratio: float | None) -> str:

@@ -17,7 +17,8 @@ from e2e.cluster.errors import UnavailableError
 from e2e.demo import load, steps, where
 from e2e.demo.counters import Counters, Row
 from e2e.demo.errors import DemoError
-from e2e.demo.story import ROLLING_BETWEEN, STEADY, rolling, whole
+from e2e.demo.load import whole
+from e2e.demo.story import ROLLING_BETWEEN, STEADY, rolling
 from e2e.demo.tell import Teller
 
 METRICS = """\
@@ -115,8 +116,8 @@ def lines_of(config_map: dict[str, Any]) -> list[bytes]:
 def test_both_loads_together_are_the_bundled_trace_and_no_request_is_sent_twice() -> None:
     asked = Asked()
     one = load.Load(asked, "load", "image")  # type: ignore[arg-type]
-    one.start(0, STEADY, 8.0)
-    one.start(STEADY, ROLLING_BETWEEN[1], 8.0)
+    one.start(load.bundled(0, STEADY), 8.0)
+    one.start(load.bundled(STEADY, ROLLING_BETWEEN[1]), 8.0)
     first, job, second, _ = asked.applied
     assert len(lines_of(first)) == STEADY
     assert lines_of(first) + lines_of(second) == gzip.decompress(SLICE.read_bytes()).splitlines(

@@ -27,6 +27,8 @@ class Reason(enum.StrEnum):
     AFFINITY = "affinity"  # a baseline found a cached prefix or a session's owner
     BALANCE = "balance"  # a baseline gave up affinity for balance
     ONLY = "only"  # there was just one
+    FIRST_TURN = "first-turn"  # nobody holds it: sooner here than at its candidates
+    LATE = "late"  # late wherever it goes: it waits where it is late already
     MIGRATED = "migrated"  # it waited for a hot endpoint and was moved to another candidate
 
 
@@ -60,9 +62,9 @@ class Candidate(Value):
 class Decision(Value):
     """Where a request goes and why.
 
-    `chosen` is one of `candidates` or, after a spill, an endpoint outside of them. `key` is the
-    routing key (a block hash) and `depth` how many prefix blocks it stands for; 0 where a policy
-    does not look at the prompt.
+    `chosen` is one of `candidates` or, after a spill, on a first turn or when late, an endpoint
+    outside of them. `key` is the routing key (a block hash) and `depth` how many prefix blocks it
+    stands for; 0 where a policy does not look at the prompt.
     """
 
     chosen: Candidate

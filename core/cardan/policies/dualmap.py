@@ -9,14 +9,19 @@ prefix is (`cardan.depth`). Among the candidates:
 1. Equal reuse: the least predicted time to first token.
 2. The warm one (most reuse) if its prediction fits the budget, theta SLO less what was waited.
 3. Otherwise as `mode` says:
-   - `paper`: the least predicted time, whether it fits or not;
+   - `free`: like `stick`, with the freedom that a hash does not give (`cardan.freedom`): a
+     prompt that nobody holds looks at `first_sample` others, too; what is held elsewhere is found;
+     who leaves the warm one must gain `switch_gain` times what it recomputes; and a prompt that is
+     late wherever it goes waits where it is late already;
    - `stick`: another candidate only if *that one fits*; else stay, because past saturation reuse is
-     the last thing to give up. +7 % goodput on conversations, +8 % on tool use over `paper`
-     (replicated simulation, docs/explanation/routing.md);
+     the last thing to give up;
+   - `paper`: the least predicted time, whether it fits or not;
    - `spill`: like `stick`, but before staying, an endpoint outside that fits and gains more than
      the reuse lost, for at most `spill_share` of the requests;
    - `ordered`: no reuse at all: the first candidate in hash order that fits, else the head. A guard
      against collapse for gateways that know no cache, not a default.
+
+What each is worth: docs/explanation/routing.md.
 
 The paper's ablations choose within the same pair by one half of the rule, for comparison alone:
 `affinity` the most reuse, hot blocks included; `least-loaded` the fewest prompt tokens that wait;
@@ -42,8 +47,10 @@ from cardan.candidates import AnyMapping, Rendezvous
 from cardan.decision import Candidate, Decision, MovedDecision, Reason
 from cardan.depth import DepthConfig, DepthController
 from cardan.estimate import estimate
+from cardan.freedom import FreeChoice, holders
 from cardan.policies.base import Chooser, Needs, PolicyBase
 from cardan.scoring import least, running_tokens, unanswered_prompt_tokens
+from cardan.soonest import fits, soonest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,9 +60,6 @@ if TYPE_CHECKING:
     from cardan.instants import Monotonic
     from cardan.request import RequestView
 
-# Predictions closer than this say nothing: it is about one step of a busy engine. What is in flight
-# then says more, above all when one of the engines has stopped to answer.
-NOISE_S = 0.02
 # How many spills may come at once after a calm.
 SPILL_BURST = 10.0
 
@@ -64,6 +68,7 @@ class Mode(enum.StrEnum):
     """What to do when the warm candidate misses the budget, or what to do instead of all that."""
 
     PAPER = "paper"
+    FREE = "free"
     STICK = "stick"
     SPILL = "spill"
     ORDERED = "ordered"
@@ -83,9 +88,14 @@ class DualMap(PolicyBase, tag="dualmap", frozen=True):
     between 0.25 and 1 hardly matters). `d` is the number of candidates: 2 is the paper's, 3 hides
     stale metrics a little better. `spill_sample` endpoints outside are looked at, and a spill must
     gain more than its recomputed prefix costs over `spill_amortization` requests.
+
+    Of `free`: with `first_sample` 0 a prompt that nobody holds stays within its candidates. A late
+    one waits for at most `late_slos` times its SLO where others are late; 0 keeps the late apart,
+    which makes more requests late, and each less. `switch_gain` is in seconds gained for a second
+    recomputed.
     """
 
-    mode: Mode = Mode.STICK
+    mode: Mode = Mode.FREE
     d: Annotated[int, msgspec.Meta(ge=1, le=16)] = 2
     theta: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.5
     mapping: AnyMapping = Rendezvous()
@@ -93,6 +103,9 @@ class DualMap(PolicyBase, tag="dualmap", frozen=True):
     spill_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.05
     spill_sample: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
     spill_amortization: Annotated[float, msgspec.Meta(ge=1.0)] = 1.0
+    first_sample: Annotated[int, msgspec.Meta(ge=0, le=64)] = 16
+    switch_gain: Annotated[float, msgspec.Meta(ge=0.0)] = 4.0
+    late_slos: Annotated[float, msgspec.Meta(ge=0.0)] = 16.0
 
     def needs(self) -> Needs:
         """The prompt for the key, the engines' word on what others have sent them."""
@@ -122,36 +135,37 @@ class _Chooser:
         rng: Random,
     ) -> Decision:
         chain = request.prompt.chain
-        config = self._config
-        if config.mode is Mode.SPILL:
-            self._spills = min(SPILL_BURST, self._spills + config.spill_share)
         if not chain:
             return _two_random(request, eligible, now, rng)
+        mode = self._config.mode
+        self._spills = min(SPILL_BURST, self._spills + self._config.spill_share)
         depth = self._depth.observe(chain, len(pool.routable), now)
         key = chain[depth - 1]
-        # A part of the pool is this request's own business: nothing of it may be remembered.
-        version = pool.version if eligible is pool.routable else None
-        states = self._mapping.pick(key, eligible, config.d, version)
-        decided: type[Decision] = Decision
-        if pool.moved is not None:
-            hashed, allowed = states, None if version is not None else eligible
-            states = pool.moved.candidates(key, hashed, config.d, allowed)
-            if states is not hashed:
-                decided = MovedDecision
+        states, decided = self._candidates(key, pool, eligible)
         matched, candidates = _look(states, request, now)
-        budget_s = config.theta * request.slo_ttft_s - (now - request.arrived_at)
-        if pool.draining and version is not None:
+        # A key that the controller has moved goes where the controller says.
+        is_free = mode is Mode.FREE and decided is Decision and len(eligible) > 1
+        if is_free and max(matched) < depth:
+            held = holders(key, eligible, rng)
+            if held:
+                matched, candidates = _look([*states, *held], request, now)
+        budget_s = self._config.theta * request.slo_ttft_s - (now - request.arrived_at)
+        if pool.draining and eligible is pool.routable:
             warmer = _draining(request, pool, max(matched), budget_s, now)
             if warmer is not None:
                 return decided(warmer, (*candidates, warmer), Reason.DRAINING_WARM, key, depth)
-        if len(candidates) == 1:
-            only = Reason.ONLY if len(eligible) == 1 else Reason.WARM
-            return decided(candidates[0], candidates, only, key, depth)
-        chosen, reason = self._select(candidates, matched, depth, budget_s, now, rng)
-        if reason is Reason.HOPELESS and self._config.mode is Mode.SPILL:
-            outside = self._spill(request, candidates, chosen, eligible, budget_s, now, rng)
-            if outside is not None:
-                chosen, reason = outside, Reason.SPILL
+        own = _own(matched, depth)
+        if is_free:
+            choice = FreeChoice(request, candidates, own, now, rng)
+            chosen, reason = self._freely(choice, own, eligible, budget_s)
+        elif len(candidates) == 1:
+            chosen, reason = candidates[0], Reason.ONLY if len(eligible) == 1 else Reason.WARM
+        else:
+            chosen, reason = self._select(candidates, matched, own, budget_s, now, rng)
+        if reason is Reason.HOPELESS and mode is Mode.SPILL:
+            spilled = self._spill(request, candidates, chosen, eligible, budget_s, now, rng)
+            if spilled is not None:
+                chosen, reason = spilled, Reason.SPILL
         return decided(chosen, candidates, reason, key, depth)
 
     def owners(self, key: int, pool: Pool) -> list[EndpointState]:
@@ -160,11 +174,37 @@ class _Chooser:
         states = self._mapping.pick(key, pool.routable, d, pool.version)
         return states if pool.moved is None else pool.moved.candidates(key, states, d, None)
 
+    def _candidates(
+        self, key: int, pool: Pool, eligible: Sequence[EndpointState]
+    ) -> tuple[list[EndpointState], type[Decision]]:
+        """A key's candidates among those that may be asked, and whether they are moved ones."""
+        # A part of the pool is this request's own business: nothing of it may be remembered.
+        is_whole = eligible is pool.routable
+        d = self._config.d
+        hashed = self._mapping.pick(key, eligible, d, pool.version if is_whole else None)
+        if pool.moved is None:
+            return hashed, Decision
+        states = pool.moved.candidates(key, hashed, d, None if is_whole else eligible)
+        return states, Decision if states is hashed else MovedDecision
+
+    def _freely(
+        self,
+        choice: FreeChoice,
+        own: list[int],
+        eligible: Sequence[EndpointState],
+        budget_s: float,
+    ) -> tuple[Candidate, Reason]:
+        """The rule of mode `free`."""
+        config = self._config
+        if max(own):
+            return choice.warm(budget_s, config.switch_gain)
+        return choice.first_turn(eligible, config.first_sample, config.late_slos)
+
     def _select(
         self,
         candidates: tuple[Candidate, ...],
         matched: list[int],
-        depth: int,
+        own: list[int],
         budget_s: float,
         now: Monotonic,
         rng: Random,
@@ -172,21 +212,22 @@ class _Chooser:
         """The rule among the candidates, of which each holds so many blocks of the prompt."""
         if self._is_plain:
             return self._select_plainly(candidates, matched, budget_s, now, rng)
-        own = _own(matched, depth)
         most = max(own)
         if min(own) == most:
-            return _least(candidates, rng), Reason.TIE
+            return soonest(candidates, rng), Reason.TIE
         if own.count(most) == 1:
             warm = candidates[own.index(most)]
         else:
-            warm = _least([c for c, held in zip(candidates, own, strict=True) if held == most], rng)
-        if _fits(warm, budget_s):
+            warm = soonest(
+                [c for c, held in zip(candidates, own, strict=True) if held == most], rng
+            )
+        if fits(warm, budget_s):
             return warm, Reason.WARM
         if self._config.mode is Mode.PAPER:
-            least = _least(candidates, rng)
-            return least, Reason.SWITCH if _fits(least, budget_s) else Reason.LEAST_TTFT
-        other = _least([candidate for candidate in candidates if candidate is not warm], rng)
-        if _fits(other, budget_s):
+            least = soonest(candidates, rng)
+            return least, Reason.SWITCH if fits(least, budget_s) else Reason.LEAST_TTFT
+        other = soonest([candidate for candidate in candidates if candidate is not warm], rng)
+        if fits(other, budget_s):
             return other, Reason.SWITCH
         return warm, Reason.HOPELESS
 
@@ -203,7 +244,7 @@ class _Chooser:
         if mode is Mode.ORDERED:
             return _first_that_fits(candidates, budget_s)
         if mode is Mode.MIN_TTFT:
-            return _least(candidates, rng), Reason.LEAST_TTFT
+            return soonest(candidates, rng), Reason.LEAST_TTFT
         if mode is Mode.LEAST_LOADED:
             pending = [unanswered_prompt_tokens(one.endpoint, now) for one in candidates]
             tied = [
@@ -238,11 +279,11 @@ class _Chooser:
         outside = [estimate(state, request, now) for state in sample if state not in taken]
         if not outside:
             return None
-        best = _least(outside, rng)
+        best = soonest(outside, rng)
         speed = best.endpoint.speed
         lost = max(0.0, warm.hit_tokens - best.hit_tokens)
         cost_s = lost / speed.rate_tokens_per_s() / self._config.spill_amortization
-        if not _fits(best, budget_s) or warm.ttft_s - best.ttft_s <= cost_s:
+        if not fits(best, budget_s) or warm.ttft_s - best.ttft_s <= cost_s:
             return None
         self._spills -= 1.0
         return best
@@ -272,32 +313,11 @@ def _own(matched: list[int], depth: int) -> list[int]:
     return [max(0, held - depth + 1) for held in matched]
 
 
-def _fits(candidate: Candidate, budget_s: float) -> bool:
-    return candidate.endpoint.speed.cautious_s(candidate.ttft_s) <= budget_s
-
-
-def _least(candidates: Sequence[Candidate], rng: Random) -> Candidate:
-    """The least predicted time; as good as equal, the fewest in flight; then chance, fairly."""
-    best = candidates[0]
-    equals = 1
-    for candidate in candidates[1:]:
-        less = candidate.ttft_s - best.ttft_s
-        if -NOISE_S <= less <= NOISE_S:
-            less = candidate.endpoint.load.in_flight - best.endpoint.load.in_flight
-        if less < 0:
-            best, equals = candidate, 1
-        elif not less:
-            equals += 1
-            if rng.random() * equals < 1.0:
-                best = candidate
-    return best
-
-
 def _first_that_fits(
     candidates: tuple[Candidate, ...], budget_s: float
 ) -> tuple[Candidate, Reason]:
     for candidate in candidates:
-        if _fits(candidate, budget_s):
+        if fits(candidate, budget_s):
             return candidate, Reason.ORDERED
     return candidates[0], Reason.HOPELESS
 
@@ -308,7 +328,7 @@ def _two_random(
     pair = rng.sample(eligible, min(2, len(eligible)))
     candidates = tuple(estimate(state, request, now) for state in pair)
     reason = Reason.ONLY if len(eligible) == 1 else Reason.LEAST_TTFT
-    return Decision(_least(candidates, rng), candidates, reason)
+    return Decision(soonest(candidates, rng), candidates, reason)
 
 
 def _draining(
@@ -321,6 +341,6 @@ def _draining(
         held = state.shadow.match(chain)
         if held > most:
             candidate = estimate(state, request, now, held)
-            if _fits(candidate, budget_s):
+            if fits(candidate, budget_s):
                 best, most = candidate, held
     return best

@@ -26,6 +26,10 @@ REASONS: Final[dict[Reason, str]] = {
     Reason.AFFINITY: "the owner of this session or prefix, in policies that know one",
     Reason.BALANCE: "the owner of this session or prefix had too much to do",
     Reason.ONLY: "there was just one to choose",
+    Reason.FIRST_TURN: "nobody is known to hold any of this prompt's own part: an endpoint outside"
+    " its candidates answers sooner",
+    Reason.LATE: "late wherever it goes, for the work that is there: it waits where it makes nobody"
+    " else late",
     Reason.MIGRATED: "it waited its turn at another candidate, which had too much to do, and was"
     " moved here (`admission.queues`)",
 }

@@ -54,6 +54,10 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     """There was just one endpoint."""
     DECISION_REASON_MIGRATED: _DecisionReason.ValueType  # 13
     """It waited its turn at another candidate, which was hot, and was moved."""
+    DECISION_REASON_FIRST_TURN: _DecisionReason.ValueType  # 14
+    """Nobody holds it, and it is sooner here than at its candidates."""
+    DECISION_REASON_LATE: _DecisionReason.ValueType  # 15
+    """Late wherever it goes: it waits where it is late already."""
 
 class DecisionReason(_DecisionReason, metaclass=_DecisionReasonEnumTypeWrapper):
     """Why an endpoint was chosen."""
@@ -85,6 +89,10 @@ DECISION_REASON_ONLY: DecisionReason.ValueType  # 12
 """There was just one endpoint."""
 DECISION_REASON_MIGRATED: DecisionReason.ValueType  # 13
 """It waited its turn at another candidate, which was hot, and was moved."""
+DECISION_REASON_FIRST_TURN: DecisionReason.ValueType  # 14
+"""Nobody holds it, and it is sooner here than at its candidates."""
+DECISION_REASON_LATE: DecisionReason.ValueType  # 15
+"""Late wherever it goes: it waits where it is late already."""
 Global___DecisionReason: _TypeAlias = DecisionReason  # noqa: Y015
 
 @_typing.final

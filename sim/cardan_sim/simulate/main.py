@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = 1
 MAX_ENGINES: Final = 4096
+# A name of forty letters and a dozen parts of a run.
+PIPED_COLUMNS: Final = 240
 _FLEET: Final = re.compile(
     r"(?:(?P<count>\d+)x)?(?P<model>[\w.\-]+)(?:@(?P<gpu>\w+))?(?::(?P<make>vllm|sglang))?"
 )
@@ -132,7 +134,7 @@ def _scaling(args: argparse.Namespace) -> int:
             scenario, args.scenario.parent, args.jobs, lambda _: progress.advance(bar)
         )
     rows = scaling.compare(results)
-    console = Console()
+    console = _console()
     for table in scaling.render(rows):
         console.print(table)
     if args.json is not None:
@@ -146,7 +148,7 @@ def _scaling(args: argparse.Namespace) -> int:
 
 def _scenario(args: argparse.Namespace) -> int:
     scenario = read_scenario(args.scenario, quick=args.quick)
-    console = Console()
+    console = _console()
     with _progress() as progress:
         bar = progress.add_task(scenario.title, total=len(runs_of(scenario)))
         results = perform_all(
@@ -167,6 +169,11 @@ def _scenario(args: argparse.Namespace) -> int:
     if args.report is not None:
         write_output(args.report, render_page(scenario, rows, results))
     return 0
+
+
+def _console() -> Console:
+    """What is piped is as wide as its tables are."""
+    return Console(width=None if sys.stdout.isatty() else PIPED_COLUMNS)
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
@@ -245,7 +252,7 @@ class _Asked:
 def _trace(args: argparse.Namespace) -> int:
     if args.report is not None:
         raise UsageError("--report is for scenarios; --json writes a trace's figures")
-    asked, console = _Asked(args), Console()
+    asked, console = _Asked(args), _console()
     policies = _policies(args.policy)
     found: dict[str, int | None] = {}
     summaries: dict[str, Summary] = {}

@@ -72,7 +72,7 @@ def _goodput(title: str, rows: Sequence[Row], reference: str) -> Table:
 def table(title: str, columns: Sequence[str]) -> Table:
     """An empty table whose first column has no name."""
     made = Table(title=title, title_justify="left", pad_edge=False)
-    made.add_column("")
+    made.add_column("", no_wrap=True)
     for column in columns:
         made.add_column(column, justify="right", no_wrap=True)
     return made

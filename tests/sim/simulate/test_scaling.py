@@ -73,6 +73,14 @@ def test_processes_change_nothing(tmp_path: Path) -> None:
     assert played(tmp_path, "--quick", "--jobs", "1") == played(tmp_path, "--quick", "--jobs", "2")
 
 
+def test_a_load_may_have_a_promise_of_its_own(tmp_path: Path) -> None:
+    text = SMALL.replace("scale: 20}", "scale: 20, slo_ttft_s: 5}\n  day: {type: diurnal}")
+    scenario = scaling.read(written(tmp_path, text))
+    assert scenario.of_load("step").slo_ttft_s == 5.0
+    assert scenario.of_load("day").slo_ttft_s == 1.0
+    assert scenario.of_load("step").plant(30.0, 1).slo_ttft_s == 5.0
+
+
 def test_gpu_hours_are_compared_with_the_oracles_of_the_same_seed() -> None:
     def result(who: str, seed: int, gpu_hours: float) -> ScalingResult:
         return ScalingResult(

@@ -76,6 +76,7 @@ def runs_of(scenario: ScalingScenario) -> list[ScalingRun]:
 
 def perform(scenario: ScalingScenario, run: ScalingRun, root: Path) -> ScalingResult:
     """Play a run; files are found from `root`."""
+    scenario = scenario.of_load(run.load)
     load = scenario.loads[run.load].load(root, run.seed)
     settings = scenario.plant(run.cold_start_s, run.seed)
     if run.who == ORACLE:

@@ -37,7 +37,13 @@ class _Part(
     """Base of what has a `type`."""
 
 
-class Diurnal(_Part, frozen=True, tag="diurnal", kw_only=True):
+class _Load(_Part, frozen=True, kw_only=True):
+    """Base of every load; its own promise in seconds to the first token, if it has one."""
+
+    slo_ttft_s: Positive | None = None
+
+
+class Diurnal(_Load, frozen=True, tag="diurnal", kw_only=True):
     """Made-up days of one wave each, between `trough` and `peak` requests a second."""
 
     days: Count = 2
@@ -50,7 +56,7 @@ class Diurnal(_Part, frozen=True, tag="diurnal", kw_only=True):
         return workloads.diurnal(self.days, seed=seed, peak=self.peak, trough=self.trough)
 
 
-class Bursty(_Part, frozen=True, tag="bursty", kw_only=True):
+class Bursty(_Load, frozen=True, tag="bursty", kw_only=True):
     """The same with bursts of minutes, steps of hours and spikes of seconds."""
 
     days: Count = 2
@@ -62,7 +68,7 @@ class Bursty(_Part, frozen=True, tag="bursty", kw_only=True):
         return workloads.bursty(self.days, seed=seed, per_day=self.bursts_per_day)
 
 
-class ServeGen(_Part, frozen=True, tag="servegen", kw_only=True):
+class ServeGen(_Load, frozen=True, tag="servegen", kw_only=True):
     """Rates of ServeGen in windows of ten minutes, with mean lengths in tokens."""
 
     path: str
@@ -80,7 +86,7 @@ class ServeGen(_Part, frozen=True, tag="servegen", kw_only=True):
         return recorded.servegen(path, path.name, mix, days=self.days, scale=self.scale)
 
 
-class Arrivals(_Part, frozen=True, tag="arrivals", kw_only=True):
+class Arrivals(_Load, frozen=True, tag="arrivals", kw_only=True):
     """A trace of requests, counted in windows of 15 s and multiplied by `scale`."""
 
     path: str
@@ -188,6 +194,11 @@ class ScalingScenario(
     def bounds(self) -> Bounds:
         """Between how many replicas everybody may choose."""
         return Bounds(self.min_replicas, self.max_replicas)
+
+    def of_load(self, name: str) -> ScalingScenario:
+        """The same with the promise of a load that has one of its own."""
+        slo_ttft_s = self.loads[name].slo_ttft_s or self.slo_ttft_s
+        return msgspec.structs.replace(self, slo_ttft_s=slo_ttft_s)
 
     def plant(self, cold_start_s: float, seed: int) -> PlantSettings:
         """The fleet, before anybody has said how many replicas it begins with."""

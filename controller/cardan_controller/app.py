@@ -109,7 +109,8 @@ class Operator:
         self._lease_api = KubernetesApi(config.kubeconfig, AGENT)
         self._identity = f"{socket.gethostname()}_{rng.getrandbits(32):08x}"
         self.leader = self._candidate(config.lease, rng)
-        self._keepers = Keepers(self._api, operator_name(config.lease), monotonic)
+        own = operator_name(config.lease)
+        self._keepers = Keepers(self._api, own, monotonic)
         self.recommendations: Recommendations = Recommendations(
             FollowedStatuses(self.view.fleets, self.leader.quiet_s),
             wall,
@@ -142,7 +143,7 @@ class Operator:
             config.namespaces,
         )
         self._sweeper = Sweeper(
-            self._api, config.namespaces, open_to_all, self.leader.leads, self.telemetry
+            self._api, own, config.namespaces, open_to_all, self.leader.leads, self.telemetry
         )
         self.address = ""
 

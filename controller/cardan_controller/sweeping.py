@@ -4,7 +4,8 @@ While an operator runs, an overlay goes with what it was made for. One that was 
 fleet whose gateways have become others (or that went without its finalizer) while no operator ran,
 is known to nobody: so who leads looks, at once and every few minutes, at all overlays that bear the
 operator's label, and removes those whose fleet is not there or has its gateways elsewhere. What
-belongs to a fleet that is not this operator's to look after, or that is paused, stays.
+belongs to a fleet that is not this operator's to look after, that another one keeps, or that is
+paused, stays.
 """
 
 from __future__ import annotations
@@ -79,38 +80,49 @@ def orphans(
     fleets: Mapping[Key, Fleet | None],
     looked_after: Container[str],
     open_namespaces: Some[str],
+    own: str,
 ) -> list[Left]:
     """The overlays that are to go.
 
     `fleets` are all there are, None where one cannot be read, in the namespaces `looked_after`.
+    `own` is this operator's name: where another one's fleets have their gateways, that one says.
     """
     return [
         one
         for one in overlays
         if one.fleet[0] in looked_after
-        and (one.fleet not in fleets or _has_another_home(one, fleets[one.fleet], open_namespaces))
+        and (
+            one.fleet not in fleets
+            or _has_another_home(one, fleets[one.fleet], open_namespaces, own)
+        )
     ]
 
 
-def _has_another_home(overlay: Left, fleet: Fleet | None, open_namespaces: Some[str]) -> bool:
+def _has_another_home(
+    overlay: Left, fleet: Fleet | None, open_namespaces: Some[str], own: str
+) -> bool:
     if fleet is None or fleet.spec is None or fleet.spec.paused or fleet.meta.deletion_timestamp:
         return False  # nobody can tell, it is to stay, it goes with the fleet
+    if fleet.status.operator not in ("", own):
+        return False  # another operator may have other namespaces open
     home = home_of(consent.admitted(fleet, open_namespaces))
     return (home.gateways, overlay_name(home)) != (overlay.namespace, overlay.name)
 
 
 class Sweeper:
-    """Removes them, while `leads`."""
+    """Removes them, while `leads`. `own` is this operator's name."""
 
     def __init__(
         self,
         api: Api,
+        own: str,
         namespaces: Sequence[str],
         open_namespaces: Some[str],
         leads: Callable[[], bool],
         telemetry: Telemetry,
     ) -> None:
         self._api = api
+        self._own = own
         self._namespaces = namespaces
         self._open = open_namespaces
         self._leads = leads
@@ -141,7 +153,7 @@ class Sweeper:
                 place, _, name = reading.key.partition("/")
                 fleets[place, name] = reading.value
         looked_after = self._namespaces or {one.fleet[0] for one in overlays}
-        for left in orphans(overlays, fleets, looked_after, self._open):
+        for left in orphans(overlays, fleets, looked_after, self._open, self._own):
             await self._remove(left)
 
     async def _all(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 GROUP = "/apis/cardan.dev/v1alpha1"
 VERSION = {"resourceVersion": "1"}
+OWN = "here/cardan-controller"
+OTHER = "there/cardan-controller"
 
 
 class Cluster:
@@ -53,8 +55,9 @@ class Cluster:
             "gateways": {"namespace": gateways},
             **more.pop("spec", {}),
         }
+        status = {"operator": more.pop("operator", "")}
         meta = {"name": name, "namespace": namespace, **VERSION, **more}
-        self.fleets.append({"metadata": meta, "spec": spec})
+        self.fleets.append({"metadata": meta, "spec": spec, "status": status})
 
     async def get(self, path: str, query: Mapping[str, str]) -> bytes:
         """See `Api`."""
@@ -87,7 +90,7 @@ def sweeper(
     cluster: Cluster, *namespaces: str, opened: tuple[str, ...] = ("llm",), leads: bool = True
 ) -> Sweeper:
     """A leader's."""
-    return Sweeper(cluster, namespaces, opened, lambda: leads, Telemetry())
+    return Sweeper(cluster, OWN, namespaces, opened, lambda: leads, Telemetry())
 
 
 async def test_overlays_in_former_gateways_namespaces_are_removed() -> None:
@@ -142,6 +145,18 @@ async def test_fleets_of_other_operators_keep_theirs() -> None:
     await sweeper(cluster, "llm", "team").sweep()
     assert cluster.deleted == ["llm/routingoverlays/gone"]
     assert f"{GROUP}/namespaces/team/inferencefleets" in cluster.asked
+
+
+async def test_a_fleet_that_another_operator_keeps_has_its_gateways_where_that_one_says() -> None:
+    cluster = Cluster()
+    for name, keeper in (("theirs", OTHER), ("ours", OWN), ("new", "")):
+        cluster.fleet("llm", name, "elsewhere", operator=keeper)  # not open, to this operator
+        cluster.overlay("elsewhere", f"llm.{name}", of=f"llm/{name}")
+    await sweeper(cluster).sweep()
+    assert cluster.deleted == [
+        "elsewhere/routingoverlays/llm.ours",
+        "elsewhere/routingoverlays/llm.new",
+    ]
 
 
 async def test_who_does_not_lead_removes_nothing() -> None:

@@ -154,6 +154,7 @@ class Carrier:
         tick = _told(one, given, words, undone, self._budgets)
         tick = tick._replace(check=self._check, patience_s=self._awaited_s)
         status = telling.told(known.status, tick, now)
+        status = msgspec.structs.replace(status, operator=self._name)
         self._telemetry.told(*one.key, status)
         await self._tell(one.part.home, known, status, room, now, acts=one.acts)
         return result
@@ -161,10 +162,15 @@ class Carrier:
     async def refuse(
         self, fleet: Fleet, known: Known, room: asyncio.Semaphore, now: WallTime
     ) -> Result:
-        """A specification that cannot be decided by is told; nothing of the fleet is touched."""
+        """A specification that cannot be decided by is told; nothing of the fleet is touched.
+
+        Nor is the fleet claimed: another operator, with other namespaces open, may be able to
+        decide for it. What that one has written since the fleet was looked at stays.
+        """
         status = telling.refused(known.status, fleet.meta.generation, fleet.problem, now)
         self._telemetry.told(fleet.meta.namespace, fleet.meta.name, status)
-        await self._tell(home_of(fleet), known, status, room, now)
+        version = fleet.meta.resource_version
+        await self._tell(home_of(fleet), known, status, room, now, version=version)
         return Result.DONE
 
     async def stand_back(
@@ -251,12 +257,12 @@ class Carrier:
         now: WallTime,
         *,
         acts: bool = False,
+        version: str = "",
     ) -> None:
         """Write a status that is news, and its events; what could not be written is news again."""
-        status = msgspec.structs.replace(status, operator=self._name)
         if not telling.is_news(known.status, status, now - known.told_at):
             return
-        result, _ = await self._write(home, planning.statuses(home, status), room)
+        result, _ = await self._write(home, planning.statuses(home, status, version), room)
         if result is not Result.DONE:
             return
         before, known.status, known.told_at = known.status, status, now

@@ -154,13 +154,19 @@ def unmarked(victims: AbstractSet[str], pods: Sequence[PodFacts]) -> Iterator[Wr
             yield _unmarked(pod, unseen=unseen)
 
 
-def statuses(home: Home, status: FleetStatus) -> Write:
-    """The fleet's status, whole; never that of another fleet that has its name by now."""
+def statuses(home: Home, status: FleetStatus, version: str = "") -> Write:
+    """The fleet's status, whole; never that of another fleet that has its name by now.
+
+    With the fleet's version it is written only if nobody else has written since.
+    """
     path = Collection(GROUP, VERSION, FLEET.plural, home.namespace).object(home.name, "status")
+    meta = {"name": home.name, "namespace": home.namespace, "uid": home.uid}
+    if version:
+        meta["resourceVersion"] = version
     manifest = {
         "apiVersion": API_VERSION,
         "kind": FLEET.kind,
-        "metadata": {"name": home.name, "namespace": home.namespace, "uid": home.uid},
+        "metadata": meta,
         "status": status_document(status),
     }
     return Write("status", apply(path, manifest, MANAGER, force=True))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cardan_controller.crds.documents import read_fleet
+from cardan_controller.crds.status import FleetStatus
 from cardan_controller.election import LeaseConfig
 from cardan_controller.keeping import Keepers
 from cardan_kube.api import ApiError
@@ -228,3 +229,32 @@ async def test_a_specification_that_is_wrong_is_its_keepers_to_refuse() -> None:
     scene.fleet(policies=[{"type": "nonsense"}], status={"operator": OTHER})
     await scene.tick()
     assert [what(request) for request in scene.api.writes] == ["events"]
+
+
+async def test_a_refusal_claims_no_fleet_that_another_operator_could_look_after() -> None:
+    scene = led()
+    wrong = scene.fleet(policies=[{"type": "nonsense"}], version="7")
+    await scene.tick()
+    told: Any = scene.api.written("status")[-1].body
+    assert told["status"]["conditions"]
+    assert "operator" not in told["status"]
+    assert told["metadata"]["resourceVersion"] == "7"  # it undoes no claim that was made meanwhile
+    scene.fleets.changed(wrong._replace(status=FleetStatus(operator=OURS)))
+    scene.ticker = scene.operator()
+    await scene.tick()
+    told = scene.api.written("status")[-1].body
+    assert told["status"]["operator"] == OURS  # what was ours stays it
+
+
+async def test_a_refusal_that_comes_too_late_is_made_again_unless_another_has_claimed_it() -> None:
+    scene = led()
+    wrong = scene.fleet(policies=[{"type": "nonsense"}])
+    scene.api.refuse["status"] = Fault.CONFLICT
+    await scene.tick()
+    scene.api.refuse.clear()
+    scene.fleets.changed(wrong._replace(status=FleetStatus(operator=OTHER)))
+    await scene.tick()
+    assert scene.api.written("status") == []
+    scene.others.clear()
+    await scene.tick()
+    assert len(scene.api.written("status")) == 1

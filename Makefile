@@ -82,7 +82,7 @@ bench: $(READY) ## the gateway against its peers, in one run
 	$(BIN)/python -m benchmarks.gateway
 
 e2e-engines: $(READY) ## real vLLM and SGLang behind the gateway (opt-in, needs their recipes)
-	$(BIN)/pytest e2e/engines -m engines
+	$(BIN)/pytest e2e/engines -m engines -p no:randomly  # in order: the last ones end their engines
 
 cluster: $(READY) ## a Kubernetes cluster of our own, kept until `make cluster-down` (root, Go)
 	@$(BIN)/python -m e2e.cluster build

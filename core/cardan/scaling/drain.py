@@ -1,9 +1,10 @@
 """Drains: the replica whose cache is worth least goes first, and goes when nothing runs on it.
 
 *Who.* First what costs nothing: replicas that are not there yet, pending or unready without work.
-Then whom a person has given the lowest deletion cost, as a ReplicaSet would. Then the one whose cache saves least: the sum, over the keys that are warm on it, of a key's share
-of the traffic times the prompt tokens that a request with it saves, divided by how many hold it.
-Then the one with the fewest requests in flight, then the newest. A StatefulSet takes its highest
+Then whom a person has given the lowest deletion cost, as a ReplicaSet would. Then the one whose
+cache saves least: the sum, over the keys that are warm on it, of a key's share of the traffic times
+the prompt tokens that a request with it saves, divided by how many hold it. Then the one with the
+fewest requests in flight, then the newest. A StatefulSet takes its highest
 ordinals whatever anybody wants, so there they are the victims.
 
 *How.* A victim drains: the overlay says so, and gateways give it no new key. When a sample of

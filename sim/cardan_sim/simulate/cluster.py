@@ -254,7 +254,7 @@ class Cluster:
     def _note_balance(self) -> None:
         """The coefficient of variation of the tokens that the engines have yet to compute."""
         pending = [seat.model.pending_tokens for seat in self.seats if seat.member]
-        mean = sum(pending) / len(pending)
+        mean = sum(pending) / max(1, len(pending))
         if mean > 0:
             variance = sum((tokens - mean) ** 2 for tokens in pending) / len(pending)
             self.recorder.pending_cv.append(variance**0.5 / mean)

@@ -236,9 +236,9 @@ def _latency(role: Role, view: RoleView) -> float | None:
     slo, demand = view.spec.slo, view.observation.demand
     ttft_s, itl_s = demand.ttft_p95_s.known, demand.itl_s.known
     ratios = []
-    late = demand.attainment.known
-    if _accounted(role, view) and late is not None:
-        ratios.append((1.0 - late) / (1.0 - slo.attainment) / FAST_BURN)
+    attained = demand.attainment.known
+    if _accounted(role, view) and attained is not None:
+        ratios.append((1.0 - attained) / (1.0 - slo.attainment) / FAST_BURN)
     elif role is not Role.DECODE and ttft_s is not None:
         ratios.append(ttft_s / slo.ttft_s)
     if role is not Role.PREFILL and itl_s is not None and slo.itl_s is not None:

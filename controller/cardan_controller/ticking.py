@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import msgspec
 from cardan.scaling import budget as budgets
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
     from cardan_controller.recorder import Recorder
     from cardan_controller.telemetry import Telemetry
     from cardan_controller.wakes import Wakes
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -136,8 +139,8 @@ class Ticker:
                     continue
                 keeper = cluster.kept_elsewhere(fleet)
                 if self._stands_back(key, keeper):
-                    told = self._carrier.stand_back(fleet, keeper, room, now)
-                    group.create_task(told, name=f"fleet-{key[1]}")
+                    told = partial(self._carrier.stand_back, fleet, keeper, room, now)
+                    group.create_task(self._guarded_work(key, told), name=f"fleet-{key[1]}")
                 if keeper:
                     continue
                 one = self._guarded(key, fleet, known, seen)
@@ -145,13 +148,13 @@ class Ticker:
                     decided.append(one)
                 elif fleet.problem:
                     await known.take()
-                    refusal = self._carrier.refuse(fleet, known, room, now)
-                    group.create_task(self._let_go(key, known, refusal), name=f"fleet-{key[1]}")
+                    refusal = partial(self._carrier.refuse, fleet, known, room, now)
+                    self._begin(group, key, known, self._guarded_work(key, refusal))
                 beat()
                 await asyncio.sleep(0)  # a lease is to be renewed, gateways push
             for one in self._shared(await self._taken(decided, again), cluster):
                 self.decisions[one.key] = one.decision
-                group.create_task(self._carried(one, room, again), name=f"fleet-{one.key[1]}")
+                self._begin(group, one.key, one.known, self._carried(one, room, again))
         return again
 
     def _stands_back(self, key: Key, keeper: str) -> bool:
@@ -312,21 +315,30 @@ class Ticker:
             if spec is not None and key not in self._claims and _budget_ref(spec) == budget:
                 yield key, fleet, spec
 
-    # Carrying out; each of these holds its fleet, and lets it go
+    # Carrying out
+
+    @staticmethod
+    def _begin(
+        group: asyncio.TaskGroup, key: Key, known: Known, work: Coroutine[None, None, object]
+    ) -> None:
+        """Work on a fleet that is taken: it is let go when the task ends, though it never began.
+
+        A task that is cancelled before its first step runs none of its code.
+        """
+        task = group.create_task(work, name=f"fleet-{key[1]}")
+        task.add_done_callback(lambda _: known.busy.release())
 
     async def _carried(self, one: Decided, room: asyncio.Semaphore, again: set[Key]) -> None:
-        work = self._carrier.carry_out(one, room)
-        if await self._let_go(one.key, one.known, work) is Result.RACED:
+        work = partial(self._carrier.carry_out, one, room)
+        if await self._guarded_work(one.key, work) is Result.RACED:
             again.add(one.key)
 
-    async def _let_go(self, key: Key, known: Known, work: Coroutine[None, None, Result]) -> Result:
+    async def _guarded_work(self, key: Key, work: Callable[[], Awaitable[T]]) -> T | Result:
         try:
-            return await work
+            return await work()
         except Exception as error:  # noqa: BLE001 - the boundary of one fleet
             self._failed(key, error)
             return Result.FAILED
-        finally:
-            known.busy.release()
 
     def _failed(self, key: Key, error: Exception) -> None:
         self._telemetry.failures.inc()

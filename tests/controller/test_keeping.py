@@ -258,3 +258,45 @@ async def test_a_refusal_that_comes_too_late_is_made_again_unless_another_has_cl
     scene.others.clear()
     await scene.tick()
     assert len(scene.api.written("status")) == 1
+
+
+async def test_a_fault_as_it_stands_back_from_one_fleet_costs_no_other_anything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = led()
+    scene.fleet("a", status={"operator": OTHER})
+    appears(scene, "")
+    scene.load(5.0, 2500.0)
+
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(scene.ticker._carrier, "stand_back", broken)
+    assert await scene.tick() == set()
+    assert scene.replicas["llama"] == 3
+    assert scene.telemetry.failures._value.get() == 1
+
+
+class _EndError(BaseException):
+    """Ends a whole tick."""
+
+
+async def test_a_tick_that_ends_before_a_task_of_it_has_begun_holds_no_fleet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = led()
+    scene.fleet("a", status={"operator": OTHER})
+    appears(scene, "")
+    scene.fleet("wrong", policies=[{"type": "nonsense"}])  # its task is made as the first one ends
+    scene.load(5.0, 2500.0)
+
+    async def ends(*_: object) -> None:
+        raise _EndError
+
+    monkeypatch.setattr(scene.ticker._carrier, "stand_back", ends)
+    with pytest.raises(BaseExceptionGroup):
+        await scene.tick()
+    assert scene.api.writes == []
+    assert await scene.tick() == set()  # nobody is busy
+    assert scene.replicas["llama"] == 3
+    assert len(scene.api.written("status")) == 2

@@ -14,6 +14,7 @@ be decided upon again without it.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import queue
@@ -196,14 +197,28 @@ class _Files:
         return path
 
     def _write(self, path: Path, line: bytes) -> None:
-        with path.open("ab") as file:
-            file.write(line)
+        try:
+            with path.open("ab") as file:
+                file.write(line)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._lost(path)
+            raise
         self._bytes[path] = self._bytes.get(path, 0) + len(line)
         self._total += len(line)
         while self._total > self._most:
             oldest = next(iter(self._bytes))
             oldest.unlink(missing_ok=True)
             self._total -= self._bytes.pop(oldest)
+
+    def _lost(self, path: Path) -> None:
+        """A line was not written, or in part: a file that was only begun goes, others count."""
+        if path not in self._bytes:
+            path.unlink(missing_ok=True)
+            return
+        size = path.stat().st_size
+        self._total += size - self._bytes[path]
+        self._bytes[path] = size
 
 
 def _moment(at: WallTime) -> str:

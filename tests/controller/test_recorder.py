@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import resource
 import shutil
+import signal
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -130,6 +132,31 @@ async def test_a_disk_that_fails_costs_the_recording_and_no_tick(
     await lives(scene, 2)
     (path,) = files(folder)
     assert len(again(path)) == 2
+
+
+async def test_a_full_disk_leaves_no_files_that_no_bound_counts(tmp_path: Path) -> None:
+    scene = recording(tmp_path)
+    scene.fleet(policies=THROUGHPUT)
+    await lives(scene, 2)
+    (begun,) = files(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write fails instead
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (begun.stat().st_size + 10, limits[1]))
+        await lives(scene, 1)
+        cut = begun.stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+        await lives(scene, 3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert files(tmp_path) == [begun]
+    kept = scene.recorder._files
+    assert kept is not None
+    assert kept._bytes == {begun: cut}
+    assert kept._total == cut
+    await lives(scene, 2)
+    assert len(files(tmp_path)) == 2
 
 
 async def test_a_disk_that_hangs_holds_up_no_tick(tmp_path: Path) -> None:

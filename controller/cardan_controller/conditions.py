@@ -46,6 +46,8 @@ _SHORTAGES: Final = frozenset({ReasonCode.CAPACITY_SHORTAGE, ReasonCode.PENDING_
 # Demand that nobody needs to know for sure: latencies of a fleet without traffic are missing.
 _NEEDED: Final = ("requests_per_s", "uncached_tokens_per_s", "output_tokens_per_s", "held")
 
+_ABSENT: Final = frozenset({Freshness.MISSING, Freshness.FAILED})
+
 
 class Tick(NamedTuple):
     """What one tick of one fleet came to.
@@ -191,10 +193,15 @@ def _metrics(before: FleetStatus, tick: Tick, now: WallTime) -> _Truth:
         return _Truth(ConditionType.METRICS_HEALTHY, Truth.TRUE, "Fresh")
     reason = f"Metrics{worst.freshness.value.capitalize()}"
     words = f"{worst.input}: {worst.message}"
-    if _are_overdue(before, now, tick.patience_s):
+    if _is_absent(worst) and _are_overdue(before, now, tick.patience_s):
         reason = NEVER_ARRIVED
         words = f"{words}; it has never arrived: {tick.check}"
     return _Truth(ConditionType.METRICS_HEALTHY, Truth.FALSE, reason, words)
+
+
+def _is_absent(worst: InputHealth) -> bool:
+    """Is it gateways' metrics that are not there? What is old has arrived, and others have keys."""
+    return worst.input in _NEEDED and worst.freshness in _ABSENT
 
 
 def _are_overdue(before: FleetStatus, now: WallTime, patience_s: float) -> bool:

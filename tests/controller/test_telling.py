@@ -193,6 +193,24 @@ def test_a_wrong_address_is_no_other_thing_than_a_wrong_selector() -> None:
     assert never[1] == "MetricsNeverArrived"
 
 
+def test_metrics_that_arrive_too_old_have_arrived() -> None:
+    old = Demand(requests_per_s=Datum(freshness=Freshness.STALE, why="300 s old"))
+    status = unheard(FleetStatus(), 0.0, old)
+    assert conditions(unheard(status, 600.0, old))["MetricsHealthy"][1] == "MetricsStale"
+
+
+@pytest.mark.parametrize("freshness", [Freshness.MISSING, Freshness.FAILED])
+def test_an_external_input_that_never_arrived_accuses_no_gateway(freshness: Freshness) -> None:
+    found = tick()._replace(patience_s=180.0, check="check this")
+    queue = {"a queue": Datum(freshness=freshness, why="its address is wrong")}
+    seen = msgspec.structs.replace(found.observation, external=queue)
+    found = found._replace(observation=seen)
+    status = told(told(FleetStatus(), found, NOW), found, WallTime(NOW + 600.0))
+    reason, words = conditions(status)["MetricsHealthy"][1:]
+    assert reason == f"Metrics{freshness.value.capitalize()}"
+    assert words == "a queue: its address is wrong"
+
+
 def test_metrics_that_were_there_once_are_only_missing() -> None:
     status = unheard(FleetStatus(), 0.0, HEALTHY)
     assert conditions(unheard(status, 600.0))["MetricsHealthy"][1] == "MetricsMissing"

@@ -286,6 +286,7 @@ class Operator:
             claimed=gathering.claims(fleet for _, fleet in self.fleets),
             stale=self.view.stale(self.config.metrics.stale_after_s),
             kept_elsewhere=self._keepers.elsewhere,
+            is_alive=self._keepers.is_alive,
             with_namespace=self.config.gateways.endpoint_names == "namespace/pod",
         )
 

@@ -47,7 +47,8 @@ class Cluster(NamedTuple):
 
     `target` finds a scale target, or says why it cannot be had. `ready_gateways` counts those of a
     namespace, whichever fleet names them. `stale` is why all of it may be too old to shrink by;
-    empty while it is not. `kept_elsewhere` names the other operator that keeps a fleet.
+    empty while it is not. `kept_elsewhere` names the other operator that keeps a fleet,
+    `is_alive` tells whether that one was seen at work.
     """
 
     pods: PodIndex
@@ -60,6 +61,7 @@ class Cluster(NamedTuple):
     with_namespace: bool
     stale: str = ""
     kept_elsewhere: Callable[[Fleet], str] = lambda _: ""
+    is_alive: Callable[[str], bool] = lambda _: True
 
 
 class Part(NamedTuple):

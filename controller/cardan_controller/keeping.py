@@ -40,11 +40,12 @@ def operator_name(config: LeaseConfig) -> str:
 
 
 class _Seen(NamedTuple):
-    """An operator by its Lease: unchanged since then, and looked at last (s)."""
+    """An operator by its Lease: unchanged since then, and looked at last (s); `changed` before."""
 
     holder: Holder
     since: float
     at: float
+    changed: bool
 
 
 class Keepers:
@@ -82,6 +83,14 @@ class Keepers:
         looked_after = seen.holder.namespaces
         return "" if looked_after and fleet.meta.namespace not in looked_after else name
 
+    def is_alive(self, name: str) -> bool:
+        """Was this operator's Lease seen to be renewed?
+
+        After an operator was moved to another namespace the former one's Lease may be there still.
+        """
+        seen = self._seen.get(name)
+        return seen is not None and seen.changed
+
     async def _read(self, name: str) -> Holder:
         namespace, _, lease = name.partition("/")
         if not namespace or not lease:
@@ -93,7 +102,9 @@ class Keepers:
         now, before = self._clock(), self._seen.get(name)
         same = before is not None and _said(before.holder.lease) == _said(holder.lease)
         since = before.since if same and before is not None else now
-        self._seen[name] = _Seen(holder, since, now)
+        renewed = not same and holder.lease.holder != ""
+        changed = before is not None and (before.changed or renewed)
+        self._seen[name] = _Seen(holder, since, now, changed)
 
     def _cannot_know(self, name: str, error: ApiError) -> None:
         known_so_far = name in self._seen and self._seen[name] is None

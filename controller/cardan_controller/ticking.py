@@ -77,6 +77,13 @@ class Claim(NamedTuple):
     decision: ScalingDecision
 
 
+class Kept(NamedTuple):
+    """The other operator that keeps a fleet, and whether that was told."""
+
+    by: str
+    told: bool
+
+
 class Seen(NamedTuple):
     """What a tick looks at, the same for every fleet."""
 
@@ -109,7 +116,7 @@ class Ticker:
         self._carrier = Carrier(config, fleets, wakes, api, telemetry, leads, identity)
         self._known: dict[Key, Known] = {}
         self._claims: dict[Key, Claim] = {}
-        self._elsewhere: dict[Key, str] = {}
+        self._elsewhere: dict[Key, Kept] = {}
         self.decisions: dict[Key, ScalingDecision] = {}
 
     async def tick(
@@ -138,7 +145,7 @@ class Ticker:
                     again.add(key)
                     continue
                 keeper = cluster.kept_elsewhere(fleet)
-                if self._stands_back(key, keeper):
+                if self._is_news(key, keeper, alive=cluster.is_alive(keeper)):
                     told = partial(self._carrier.stand_back, fleet, keeper, room, now)
                     group.create_task(self._guarded_work(key, told), name=f"fleet-{key[1]}")
                 if keeper:
@@ -157,23 +164,27 @@ class Ticker:
                 self._begin(group, one.key, one.known, self._carried(one, room, again))
         return again
 
-    def _stands_back(self, key: Key, keeper: str) -> bool:
-        """Does another operator keep a fleet, since just now?
+    def _is_news(self, key: Key, keeper: str, *, alive: bool) -> bool:
+        """Does another operator keep a fleet, and is that to be told now?
 
-        All that is known of it is forgotten: its status tells when it is ours again.
+        All that is known of it is forgotten: its status tells when it is ours again. One that was
+        not seen alive may be our own predecessor elsewhere: nobody is to be warned of that.
         """
-        before = self._elsewhere.get(key, "")
-        if keeper:
-            self._elsewhere[key] = keeper
-            self._forget_one(key)
-        else:
-            self._elsewhere.pop(key, None)
-        if before and not keeper:
-            log.info("%s/%s: kept from now on; the operator %s has given it up", *key, before)
-        if keeper and keeper != before:
-            log.warning("%s/%s: the operator %s keeps it, this one stands back", *key, keeper)
+        before = self._elsewhere.pop(key, None)
         self._telemetry.elsewhere.set(len(self._elsewhere))
-        return bool(keeper) and keeper != before
+        if not keeper:
+            if before is not None:
+                words = "%s/%s: kept from now on; the operator %s has given it up"
+                log.info(words, *key, before.by)
+            return False
+        self._forget_one(key)
+        told = before is not None and before == Kept(keeper, told=True)
+        self._elsewhere[key] = Kept(keeper, told or alive)
+        self._telemetry.elsewhere.set(len(self._elsewhere))
+        if told or not alive:
+            return False
+        log.warning("%s/%s: the operator %s keeps it, this one stands back", *key, keeper)
+        return True
 
     async def forget(self, fleet: Fleet, look: Callable[[], Awaitable[Cluster]]) -> None:
         """A fleet is deleted, and `Fleets` knows: gateways forget it, and its pods lose our marks.

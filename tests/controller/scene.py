@@ -92,6 +92,7 @@ class Scene:
         self.kept_costs: dict[str, int | None] = {}
         self.stale = ""
         self.others: set[str] = set()
+        self.unsure: set[str] = set()  # of these it is not known whether they are alive
         self.unready = 0
         self.values: dict[str, dict[tuple[str, ...], float]] = {}
         self.now = START
@@ -192,6 +193,7 @@ class Scene:
             with_namespace=False,
             stale=self.stale,
             kept_elsewhere=self._kept_elsewhere,
+            is_alive=lambda operator: operator not in self.unsure,
         )
 
     def _kept_elsewhere(self, fleet: Fleet) -> str:

@@ -106,10 +106,26 @@ async def test_one_whose_lease_has_not_changed_for_its_time_is_not() -> None:
     assert await world.later() == OTHER
 
 
+async def test_an_operator_is_seen_alive_when_its_lease_has_changed() -> None:
+    world = World()
+    assert not world.keepers.is_alive(OTHER)  # nobody has been asked yet
+    await world.later()
+    assert not world.keepers.is_alive(OTHER)  # it may have gone long ago
+    world.leases.version += 1
+    await world.later()
+    assert world.keepers.is_alive(OTHER)
+    await world.later(LEASE_S - 0.1)
+    assert world.keepers.is_alive(OTHER)
+    assert not world.keepers.is_alive(OURS)
+
+
 async def test_one_that_has_let_go_is_waited_for_as_long_as_its_followers_need() -> None:
     world = World()
+    assert await world.later() == OTHER
+    world.leases.version += 1
     world.leases.holder, world.leases.duration_s = "", 1.0  # what who resigns writes
     assert await world.later() == OTHER
+    assert not world.keepers.is_alive(OTHER)
     assert await world.later() == ""
 
 
@@ -183,16 +199,45 @@ async def test_a_status_names_the_operator_that_keeps_the_fleet() -> None:
     assert scene.replicas["llama"] == 3
 
 
-async def test_who_finds_another_keeper_writes_nothing_but_an_event_and_that_once() -> None:
+async def test_who_finds_another_keeper_writes_nothing_but_an_event_and_that_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     scene = led()
     appears(scene, OTHER)
+    told: list[str] = []
+    whole = scene.ticker._carrier.stand_back
+
+    async def stand_back(fleet: Fleet, keeper: str, *rest: Any) -> None:
+        told.append(keeper)
+        await whole(fleet, keeper, *rest)
+
+    monkeypatch.setattr(scene.ticker._carrier, "stand_back", stand_back)
     for _ in range(3):
         scene.load(5.0, 2500.0)
         await scene.tick()
+    assert told == [OTHER]
     assert [what(request) for request in scene.api.writes] == ["events"]
     assert said(scene) == ["KeptElsewhere"]
     assert scene.ticker.decisions == {}
     assert scene.telemetry.elsewhere._value.get() == 1
+
+
+async def test_it_stands_back_silently_from_one_that_may_have_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = led()
+    scene.unsure = {OTHER}
+    appears(scene, OTHER)
+    scene.load(5.0, 2500.0)
+    await scene.tick()
+    assert scene.api.writes == []
+    assert scene.ticker.decisions == {}
+    assert "stands back" not in caplog.text
+    scene.unsure.clear()  # its Lease was renewed
+    await scene.tick()
+    await scene.tick()
+    assert said(scene) == ["KeptElsewhere"]
+    assert caplog.text.count("stands back") == 1
 
 
 async def test_it_takes_the_fleet_over_when_the_other_is_silent() -> None:

@@ -4,14 +4,13 @@
 Then whom a person has given the lowest deletion cost, as a ReplicaSet would. Then the one whose
 cache saves least: the sum, over the keys that are warm on it, of a key's share of the traffic times
 the prompt tokens that a request with it saves, divided by how many hold it. Then the one with the
-fewest requests in flight, then the newest. A StatefulSet takes its highest
-ordinals whatever anybody wants, so there they are the victims.
+fewest requests in flight, then the newest. A StatefulSet takes its highest ordinals whatever
+anybody wants, so there they are the victims.
 
 *How.* A victim drains: the overlay says so, and gateways give it no new key. When a sample of
 requests in flight that is younger than that says zero, or `deadline_s` has passed, it is released:
 the scale becomes one less. Its pod carries the lowest deletion cost, so that the ReplicaSet takes
-this one. What was asked of the fleet in the meantime counts: a victim is let off when more replicas
-are wanted again.
+this one. What was asked in the meantime counts: a victim is let off when more are wanted again.
 
 *Not.* Not more at once than a PodDisruptionBudget allows, whichever pools it covers, and never the
 last replica that serves unless none is wanted. Not while a Deployment is rolled out: a lower scale
@@ -88,10 +87,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """What is wanted of a pool, and what its scale target is like.
 
     `allowed_disruptions` is what its PodDisruptionBudgets allow now; None if it has none. `budgets`
-    are their names: pools that share one share what it allows.
-    `by_ordinal`: it removes the highest ordinal (StatefulSet, LeaderWorkerSet).
-    `rollout` says how far a rollout of it has come; empty if there is none.
-    `costs` are deletion costs that somebody else has given its pods; of the others it is 0.
+    are their names: pools that share one share what it allows. `by_ordinal`: it removes the highest
+    ordinal (StatefulSet, LeaderWorkerSet). `rollout` says how far a rollout of it has come; empty
+    if there is none. `costs` are deletion costs that somebody else has given its pods; else 0.
     """
 
     wanted: int
@@ -339,18 +337,15 @@ class _Pool:
         for pod in pods:
             if pod not in known:
                 why = self._why(self.replicas[pod])
-                since = moment(self.now)
-                self.victims.append(Victim(pod=pod, pool=self.name, since=since, why=why))
+                self.victims.append(
+                    Victim(pod=pod, pool=self.name, since=moment(self.now), why=why)
+                )
                 self._say(ReasonCode.DRAINING, f"{pod} drains: {why}")
 
     def _why(self, replica: Replica) -> str:
-        busy = "unknown" if replica.in_flight == float("inf") else f"{replica.in_flight:.0f}"
-        held = f"its cache saves {replica.worth_tokens} tokens a request, {busy} in flight"
         if self.target.by_ordinal:
-            return f"{held}, it has the highest ordinal"
-        if cost := replica.deletion_cost:
-            held = f"its own deletion cost is {cost}, {held}"
-        return f"{held}, the least of {len(self._staying())}"
+            return f"{replica.losses(with_cost=False)}, it has the highest ordinal"
+        return f"{replica.losses()}, the least of {len(self._staying())}"
 
     def _let_off(self, victims: Sequence[Victim]) -> None:
         for victim in victims:
@@ -366,12 +361,9 @@ class _Pool:
             if self.replicas[victim.pod].is_empty(victim.since):
                 self._say(ReasonCode.DRAINED, f"{victim.pod} is empty after {lasted_s:.0f} s")
             elif lasted_s >= spec.deadline_s:
-                left = self.replicas[victim.pod].in_flight
-                told = "it is not known what" if left == float("inf") else f"{left:.0f} requests"
-                self._say(
-                    ReasonCode.DRAIN_DEADLINE,
-                    f"{victim.pod} has had its {spec.deadline_s:.0f} s: {told} may still run on it",
-                )
+                had = f"{victim.pod} has had its {spec.deadline_s:.0f} s"
+                left = self.replicas[victim.pod].running()
+                self._say(ReasonCode.DRAIN_DEADLINE, f"{had}: {left} may still run on it")
             else:
                 continue
             self.victims[place] = msgspec.structs.replace(victim, empty_at=moment(self.now))

@@ -89,6 +89,19 @@ class Replica:
         """Requests that run or wait on it; infinite if that is not known."""
         return sum(map(_work, self.endpoints))
 
+    def running(self) -> str:
+        """What runs or waits on it, in words."""
+        left = self.in_flight
+        return "it is not known what" if math.isinf(left) else f"{left:.0f} requests"
+
+    def losses(self, *, with_cost: bool = True) -> str:
+        """What its end would cost, in words; `with_cost`: with what a person has said of that."""
+        busy = "unknown" if math.isinf(self.in_flight) else f"{self.in_flight:.0f}"
+        held = f"its cache saves {self.worth_tokens} tokens a request, {busy} in flight"
+        if with_cost and self.deletion_cost:
+            return f"its own deletion cost is {self.deletion_cost}, {held}"
+        return held
+
     def costs_nothing(self) -> bool:
         """Nobody misses it: it is not ready, and has nothing to finish as far as is known."""
         known = (endpoint.in_flight.known or 0.0 for endpoint in self.endpoints)

@@ -105,7 +105,7 @@ class DualMap(PolicyBase, tag="dualmap", frozen=True):
     spill_amortization: Annotated[float, msgspec.Meta(ge=1.0)] = 1.0
     first_sample: Annotated[int, msgspec.Meta(ge=0, le=64)] = 16
     switch_gain: Annotated[float, msgspec.Meta(ge=0.0)] = 4.0
-    late_slos: Annotated[float, msgspec.Meta(ge=0.0)] = 16.0
+    late_slos: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
 
     def needs(self) -> Needs:
         """The prompt for the key, the engines' word on what others have sent them."""

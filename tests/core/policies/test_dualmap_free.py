@@ -164,7 +164,7 @@ def test_a_warm_one_that_misses_the_slo_is_left_for_one_that_keeps_it() -> None:
 
 
 def test_a_late_first_turn_waits_where_it_is_late_already() -> None:
-    play = scene()
+    play = scene(late_slos=16.0)
     all_busy(play, 4.5)
     longest = play.outside[1]
     busy(longest, 20.0)
@@ -173,7 +173,7 @@ def test_a_late_first_turn_waits_where_it_is_late_already() -> None:
 
 
 def test_it_is_not_late_while_somebody_keeps_the_slo() -> None:
-    play = scene()
+    play = scene(late_slos=16.0)
     all_busy(play, 4.5)
     busy(play.outside[1], 20.0)
     play.outside[0].load.waiting_tokens = 10_000 * 3.0
@@ -192,8 +192,8 @@ def test_the_late_are_gathered_up_to_a_bound() -> None:
     assert decision.endpoint in (play.first, play.second)
 
 
-def test_the_late_are_not_gathered_if_the_bound_is_zero() -> None:
-    play = scene(late_slos=0.0)
+def test_the_late_are_not_gathered_unless_there_is_a_bound() -> None:
+    play = scene()
     all_busy(play, 4.5)
     busy(play.outside[1], 20.0)
     assert play.decide().reason is Reason.TIE

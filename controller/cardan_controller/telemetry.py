@@ -83,7 +83,9 @@ class Telemetry:
             "Lines of recordings that were not written: the disk is too slow.",
             registry=r,
         )
-        self.fleets = Gauge("cardan_controller_fleets", "Fleets that are looked after.", registry=r)
+        self.fleets = Gauge(
+            "cardan_controller_fleets", "Fleets that this operator looks after.", registry=r
+        )
         self.elsewhere = Gauge(
             "cardan_controller_fleets_elsewhere",
             "Fleets that another operator keeps, by its own Lease: this one stands back.",

@@ -132,7 +132,6 @@ class Ticker:
         `beat` is called as it gets on.
         """
         self._forget_departed()
-        self._telemetry.fleets.set(len(self._fleets))
         sharing = Sharing((fleet for _, fleet in self._fleets), cluster, answers)
         seen = Seen(cluster, answers.seen(now), HotKeys(answers), sharing, now)
         room = Room(AT_ONCE if only is None else AT_ONCE_SOME, beat)
@@ -159,6 +158,7 @@ class Ticker:
                     self._begin(group, key, known, self._guarded_work(key, refusal))
                 beat()
                 await asyncio.sleep(0)  # a lease is to be renewed, gateways push
+            self._count()
             for one in self._shared(await self._taken(decided, again), cluster):
                 self.decisions[one.key] = one.decision
                 self._begin(group, one.key, one.known, self._carried(one, room, again))
@@ -171,7 +171,6 @@ class Ticker:
         not seen alive may be our own predecessor elsewhere: nobody is to be warned of that.
         """
         before = self._elsewhere.pop(key, None)
-        self._telemetry.elsewhere.set(len(self._elsewhere))
         if not keeper:
             if before is not None:
                 words = "%s/%s: kept from now on; the operator %s has given it up"
@@ -180,7 +179,6 @@ class Ticker:
         self._forget_one(key)
         told = before is not None and before == Kept(keeper, told=True)
         self._elsewhere[key] = Kept(keeper, told or alive)
-        self._telemetry.elsewhere.set(len(self._elsewhere))
         if told or not alive:
             return False
         log.warning("%s/%s: the operator %s keeps it, this one stands back", *key, keeper)
@@ -355,6 +353,12 @@ class Ticker:
         self._telemetry.failures.inc()
         words = "%s/%s: a fault of the operator's own; the next tick tries again"
         log.error(words, *key, exc_info=error)
+
+    def _count(self) -> None:
+        """How many fleets are looked after here, and how many elsewhere."""
+        elsewhere = sum(key in self._elsewhere for key, _ in self._fleets)
+        self._telemetry.fleets.set(len(self._fleets) - elsewhere)
+        self._telemetry.elsewhere.set(elsewhere)
 
     def _forget_departed(self) -> None:
         for key in self._fleets.departed():

@@ -269,6 +269,23 @@ async def test_who_comes_back_after_that_stands_back_and_nobody_undoes_anything(
     assert b"cardan_fleet_replicas{" not in generate_latest(scene.telemetry.registry)
 
 
+async def test_fleets_are_counted_by_who_looks_after_them_also_when_they_go() -> None:
+    scene = led()
+    appears(scene, "")
+    theirs = scene.fleet("theirs", status={"operator": OTHER})
+
+    def counted() -> tuple[float, float]:
+        return scene.telemetry.fleets._value.get(), scene.telemetry.elsewhere._value.get()
+
+    await scene.tick()
+    assert counted() == (1, 1)
+    await scene.tick(1.0, only={KEY})
+    assert counted() == (1, 1)
+    scene.fleets.changed(theirs, deleted=True)
+    await scene.tick()
+    assert counted() == (1, 0)
+
+
 async def test_a_specification_that_is_wrong_is_its_keepers_to_refuse() -> None:
     scene = led()
     scene.fleet(policies=[{"type": "nonsense"}], status={"operator": OTHER})

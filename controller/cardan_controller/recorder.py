@@ -113,7 +113,8 @@ class Recorder:
         if self._thread is None or fleet.spec is None:
             return
         key = (fleet.meta.namespace, fleet.meta.name)
-        if self._waiting.unfinished_tasks >= self._most_waiting:
+        waiting = self._waiting.unfinished_tasks
+        if waiting >= self._most_waiting:
             self._gaps.add(key)
             self._dropped()
             if not self._behind:
@@ -122,8 +123,13 @@ class Recorder:
             return
         anew = key in self._gaps
         self._gaps.discard(key)
-        self._behind = bool(self._gaps)
+        if waiting == 0:  # caught up: where one line at a time finds room, it is told no more
+            self._behind = False
         self._waiting.put(_Taken(fleet, fleet.spec, observation, memory, held, stale, anew))
+
+    def forget(self, key: tuple[str, str]) -> None:
+        """A fleet is gone."""
+        self._gaps.discard(key)
 
     def flush(self) -> None:
         """Wait until all that was taken is written."""

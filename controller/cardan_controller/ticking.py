@@ -363,6 +363,7 @@ class Ticker:
     def _forget_departed(self) -> None:
         for key in self._fleets.departed():
             self._elsewhere.pop(key, None)
+            self._recorder.forget(key)
             self._forget_one(key)
 
     def _forget_one(self, key: Key) -> None:

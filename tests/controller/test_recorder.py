@@ -204,6 +204,36 @@ def test_what_finds_no_room_is_counted_told_once_and_begins_another_file(
         assert [tick.at - START for tick in ticks] == [6, 7]
 
 
+def test_a_disk_that_has_caught_up_and_is_too_slow_again_is_told_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = Scene()
+    stays, gone = scene.fleet(), scene.fleet("gone")
+    recorder = Recorder(RecordConfig(folder=str(tmp_path)), most_waiting=1)
+    pipe = tmp_path / "n.llama.20270115T080000.000Z.jsonl"
+    os.mkfifo(pipe)  # all lines of the one that stays go there, and wait for a reader
+    recorder.start()
+    for at in range(2):
+        seen = Observation(at=WallTime(START + at))
+        for fleet in (stays, gone, gone):
+            recorder.took(fleet, seen, Memory(), held="", stale="")
+        assert len([line for line in caplog.messages if "too slow" in line]) == at + 1
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        recorder.flush()
+        os.close(reader)
+    recorder.close()
+
+
+async def test_of_a_fleet_that_is_gone_no_gap_is_remembered(tmp_path: Path) -> None:
+    scene = recording(tmp_path)
+    fleet = scene.fleet(policies=THROUGHPUT)
+    await scene.tick()
+    scene.recorder._gaps.add(KEY)
+    scene.fleets.changed(fleet, deleted=True)
+    await scene.tick()
+    assert scene.recorder._gaps == set()
+
+
 async def test_without_a_folder_nothing_is_written(tmp_path: Path) -> None:
     scene = Scene()
     scene.fleet(policies=THROUGHPUT)

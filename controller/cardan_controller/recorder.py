@@ -127,6 +127,10 @@ class Recorder:
             self._behind = False
         self._waiting.put(_Taken(fleet, fleet.spec, observation, memory, held, stale, anew))
 
+    def interrupt(self, key: tuple[str, str]) -> None:
+        """What comes next of a fleet is not decided by what was remembered here: another file."""
+        self._gaps.add(key)
+
     def forget(self, key: tuple[str, str]) -> None:
         """A fleet is gone."""
         self._gaps.discard(key)

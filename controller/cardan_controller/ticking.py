@@ -176,6 +176,7 @@ class Ticker:
                 words = "%s/%s: kept from now on; the operator %s has given it up"
                 log.info(words, *key, before.by)
             return False
+        self._recorder.interrupt(key)
         self._forget_one(key)
         told = before is not None and before == Kept(keeper, told=True)
         self._elsewhere[key] = Kept(keeper, told or alive)

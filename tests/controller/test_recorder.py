@@ -90,6 +90,23 @@ async def test_files_that_begin_later_are_decided_upon_by_themselves(tmp_path: P
     assert all(pool.reasons[0].message == "spec.paused" for pool in decided[-1].pools)
 
 
+async def test_what_another_operator_decided_meanwhile_is_in_no_file_of_ours(
+    tmp_path: Path,
+) -> None:
+    scene = recording(tmp_path)
+    fleet = scene.fleet(policies=THROUGHPUT)
+    decided = await lives(scene, 12)
+    scene.others = {"there/cardan-controller"}
+    kept = msgspec.structs.replace(fleet.status, operator="there/cardan-controller")
+    scene.fleets.changed(fleet._replace(status=kept))
+    await scene.tick()
+    scene.others.clear()
+    decided += await lives(scene, 12)
+    first, second = files(tmp_path)
+    assert again(first) == decided[:12]
+    assert again(second) == decided[12:]
+
+
 async def test_another_specification_begins_another_file(tmp_path: Path) -> None:
     scene = recording(tmp_path)
     fleet = scene.fleet(policies=THROUGHPUT)

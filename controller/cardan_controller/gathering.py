@@ -79,6 +79,13 @@ class Part(NamedTuple):
     stale: str = ""
     shares_with: tuple[str, ...] = ()
 
+    def with_hands(self, manual: Mapping[str, str]) -> dict[str, PoolState]:
+        """The pools, with who has changed them by hand."""
+        return {
+            name: msgspec.structs.replace(state, manual=manual[name]) if name in manual else state
+            for name, state in self.pools.items()
+        }
+
 
 def gather(
     cluster: Cluster,
@@ -152,6 +159,15 @@ def standing(cluster: Cluster, fleet: Fleet, spec: FleetSpec) -> ScalingDecision
         for name, count in counts.items()
     )
     return ScalingDecision(at=WallTime(0.0), pools=pools)
+
+
+def in_use(decision: ScalingDecision) -> ScalingDecision:
+    """What a fleet has, or was given: nobody takes it back while it is not looked at."""
+    pools = tuple(
+        msgspec.structs.replace(pool, current=max(pool.current, pool.desired), valid=False)
+        for pool in decision.pools
+    )
+    return msgspec.structs.replace(decision, pools=pools)
 
 
 def pods_of(cluster: Cluster, fleet: Home, spec: FleetSpec) -> list[PodFacts]:

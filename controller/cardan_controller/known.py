@@ -20,6 +20,7 @@ from cardan_controller.planning import MANAGER
 
 if TYPE_CHECKING:
     from cardan_controller.crds.documents import Fleet
+    from cardan_controller.crds.fleet import FleetSpec
     from cardan_controller.crds.status import FleetStatus
     from cardan_controller.gathering import Part
     from cardan_controller.planning import Home, Scaling
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 # Who writes in our name what we have not asked for.
 ANOTHER: Final = f"another {MANAGER}"
+HANDS_OFF: Final = "cardan.dev/manual-scale-wins"
 
 
 class Known:
@@ -57,6 +59,17 @@ class Known:
         """To write; who takes it lets `busy` go. Does not wait while nobody has it."""
         await self.busy.acquire()
         self.turn += 1
+
+    def held(self, fleet: Fleet, spec: FleetSpec, part: Part) -> str:
+        """Why nothing is to be done; empty if something may."""
+        if spec.paused:
+            return "spec.paused"
+        if part.conflict:
+            return part.conflict
+        if self.manual and fleet.meta.annotations.get(HANDS_OFF) == "true":
+            pool, who = next(iter(sorted(self.manual.items())))
+            return f"{who} has scaled {pool}, and the annotation {HANDS_OFF} lets that stand"
+        return ""
 
     def look(self, part: Part, mode: Mode) -> None:
         """A scale that changed, and not by us, was changed by hand: until we change it again.

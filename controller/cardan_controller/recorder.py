@@ -150,7 +150,7 @@ class Recorder:
         while (taken := self._waiting.get()) is not None:
             try:
                 files.write(taken)
-            except Exception:
+            except Exception:  # the boundary of one line: those after it are written
                 log.exception("a line of a recording could not be made")
             finally:
                 self._waiting.task_done()

@@ -58,15 +58,7 @@ class Telemetry:
             "Queries of the last tick that the source of metrics did not answer.",
             registry=r,
         )
-        self.events = Counter(
-            "cardan_controller_watch_events", "Events of watches, by type.", ("type",), registry=r
-        )
-        self.relists = Counter(
-            "cardan_controller_relists", "Whole lists asked for, by why.", ("reason",), registry=r
-        )
-        self.errors = Counter(
-            "cardan_controller_watch_errors", "What failed in watches.", ("reason",), registry=r
-        )
+        self._of_watches(r)
         self.wakes = Counter("cardan_controller_wakes", "Fleets woken by a push.", registry=r)
         self.wakes_dropped = Counter(
             "cardan_controller_wakes_dropped",
@@ -92,6 +84,17 @@ class Telemetry:
             registry=r,
         )
         self._of_fleets(r)
+
+    def _of_watches(self, r: CollectorRegistry) -> None:
+        self.events = Counter(
+            "cardan_controller_watch_events", "Events of watches, by type.", ("type",), registry=r
+        )
+        self.relists = Counter(
+            "cardan_controller_relists", "Whole lists asked for, by why.", ("reason",), registry=r
+        )
+        self.errors = Counter(
+            "cardan_controller_watch_errors", "What failed in watches.", ("reason",), registry=r
+        )
 
     def _of_fleets(self, r: CollectorRegistry) -> None:
         """Series that each fleet has, as long as it is there."""

@@ -38,20 +38,18 @@ if TYPE_CHECKING:
         Collection,
         Coroutine,
         Iterator,
-        Mapping,
         Sequence,
     )
 
     from cardan.instants import WallTime
     from cardan.scaling.decision import ScalingDecision
-    from cardan.scaling.observation import PoolState
     from cardan.scaling.spec import ScalingSpec
 
     from cardan_controller.config import OperatorConfig
     from cardan_controller.crds.documents import Fleet
     from cardan_controller.crds.fleet import FleetSpec
     from cardan_controller.fleets import Fleets, Key
-    from cardan_controller.gathering import Cluster, Part
+    from cardan_controller.gathering import Cluster
     from cardan_controller.leading import Api
     from cardan_controller.metrics.answers import Answers
     from cardan_controller.recorder import Recorder
@@ -66,7 +64,6 @@ log = logging.getLogger(__name__)
 # of their own, so that they do not wait for five hundred others.
 AT_ONCE: Final = 8
 AT_ONCE_SOME: Final = 4
-HANDS_OFF: Final = "cardan.dev/manual-scale-wins"
 
 
 class Claim(NamedTuple):
@@ -250,13 +247,13 @@ class Ticker:
         observation = Observation(
             at=now,
             demand=demand_of(answers, subject, stale_after_s),
-            pools=_with_hands(part, known.manual),
+            pools=part.with_hands(known.manual),
             endpoints=loads_of(answers, part.subject, stale_after_s),
             keys=seen.hot.of(part.subject),
             external=external_of(answers, spec, asker, stale_after_s),
             wake_requested_at=self._wakes.requested_at(home.gateways, spec.model, now),
         )
-        held = _held(fleet, spec, part, known)
+        held = known.held(fleet, spec, part)
         self._recorder.took(fleet, observation, known.memory, held=held, stale=cluster.stale)
         decision, memory = decide(spec.scaling(), observation, known.memory, now, held)
         if cluster.stale and not held:
@@ -299,7 +296,7 @@ class Ticker:
             if not mine:
                 continue
             taken = {
-                "/".join(key): (claim.spec, _in_use(claim.decision))
+                "/".join(key): (claim.spec, gathering.in_use(claim.decision))
                 for key, claim in self._claims.items()
                 if claim.budget == name and key not in mine
             }
@@ -381,32 +378,3 @@ def _budget_of(one: Decided) -> str:
 
 def _budget_ref(spec: FleetSpec) -> str:
     return spec.budget_ref.name if spec.budget_ref else ""
-
-
-def _in_use(decision: ScalingDecision) -> ScalingDecision:
-    """What a fleet has, or was given: nobody takes it back while it is not looked at."""
-    pools = tuple(
-        msgspec.structs.replace(pool, current=max(pool.current, pool.desired), valid=False)
-        for pool in decision.pools
-    )
-    return msgspec.structs.replace(decision, pools=pools)
-
-
-def _with_hands(part: Part, manual: Mapping[str, str]) -> dict[str, PoolState]:
-    """The pools, with who has changed them by hand."""
-    return {
-        name: msgspec.structs.replace(state, manual=manual[name]) if name in manual else state
-        for name, state in part.pools.items()
-    }
-
-
-def _held(fleet: Fleet, spec: FleetSpec, part: Part, known: Known) -> str:
-    """Why nothing is to be done; empty if something may."""
-    if spec.paused:
-        return "spec.paused"
-    if part.conflict:
-        return part.conflict
-    if known.manual and fleet.meta.annotations.get(HANDS_OFF) == "true":
-        pool, who = next(iter(sorted(known.manual.items())))
-        return f"{who} has scaled {pool}, and the annotation {HANDS_OFF} lets that stand"
-    return ""

@@ -240,6 +240,24 @@ async def test_a_new_leader_counts_what_others_have_though_it_has_looked_at_none
     assert scene.replicas["llama"] == 1
 
 
+async def test_a_fault_while_budgets_are_shared_leaves_no_fleet_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Scene(replicas=1, budgets={"gpus": _budget(4)})
+    scene.fleet(budgetRef={"name": "gpus"}, policies=THROUGHPUT, behavior=IMPATIENT)
+    scene.load(5.0, 2500.0)
+    with monkeypatch.context() as patched:
+        patched.setattr("cardan.scaling.budget.share", _broken)
+        with pytest.raises(ExceptionGroup):
+            await scene.tick()
+    assert await scene.tick() == set()  # nobody is busy
+    assert scene.replicas["llama"] > 1
+
+
+def _broken(*_: Any, **__: Any) -> Any:
+    raise ZeroDivisionError
+
+
 def _budget(gpus: float) -> Budget:
     """Of GPUs alone."""
     return Budget(name="gpus", gpus=gpus)

@@ -1,11 +1,12 @@
 """What holds for every test: laws are tried on the same examples each time, however slow the
-machine is; programs take signals, however the tests were started.
+machine is; programs take signals, however the tests were started; files enough may be open.
 
 `pytest --hypothesis-profile=explore` tries other examples, many more of them.
 """
 
 from __future__ import annotations
 
+import resource
 import signal
 
 from hypothesis import HealthCheck, settings
@@ -25,3 +26,10 @@ for number, handler in (
 ):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
+
+# Hundreds of streams at once are thousands of sockets in one process; a login often has 1,024.
+FILES = 8192
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+if soft != resource.RLIM_INFINITY and soft < FILES:
+    allowed = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))

@@ -95,7 +95,7 @@ class DualMap(PolicyBase, tag="dualmap", frozen=True):
     recomputed.
     """
 
-    mode: Mode = Mode.STICK
+    mode: Mode = Mode.FREE
     d: Annotated[int, msgspec.Meta(ge=1, le=16)] = 2
     theta: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.5
     mapping: AnyMapping = Rendezvous()

@@ -31,12 +31,16 @@ LONG = prompt_of(*range(11, 43))  # 16,384 tokens: 2.1 s cold
 
 
 def scene(n: int = 4, **options: float) -> Scene:
-    return Scene(DualMap(Mode.FREE, **options), n)  # type: ignore[arg-type]
+    return Scene(DualMap(**options), n)  # type: ignore[arg-type]
 
 
 def all_busy(play: Scene, seconds: float) -> None:
     for state in play.pool.routable:
         busy(state, seconds)
+
+
+def test_it_is_the_default() -> None:
+    assert DualMap().mode is Mode.FREE
 
 
 def test_a_first_turn_goes_to_the_soonest_of_all() -> None:

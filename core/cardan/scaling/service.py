@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # 8B on an A100 computes about so many prompt tokens a second (7.4k to 8.1k).
 PRIOR_PREFILL_S: Final = 1 / 8000
+# Slower is no speed of an engine but a number that is wrong: a prompt would take hours.
+MIN_PREFILL_TOKENS_PER_S: Final = 0.1
 # What every request costs before its tokens: 15.6 ms were fitted for vLLM's front end (BLIS).
 BASE_S: Final = 0.016
 # 8B on an A100: 10.5 ms, and at 4k tokens of context half a millisecond for each further request.
@@ -238,7 +240,7 @@ def _learn_prefill(
     rates: dict[str, list[float]] = {}
     for load in _ready(spec, observation, Role.BOTH, Role.PREFILL):
         rate = load.prefill_tokens_per_s.known
-        if rate is not None and rate > 0:
+        if rate is not None and rate >= MIN_PREFILL_TOKENS_PER_S:
             rates.setdefault(load.pool, []).append(rate)
     means = {pool.name: learned.prefill_s.get(pool.name) for pool in spec.pools}
     kept = {name: mean for name, mean in means.items() if mean is not None}

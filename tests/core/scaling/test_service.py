@@ -210,6 +210,12 @@ def test_what_is_persisted_is_short_and_is_read_back() -> None:
     )
 
 
+@pytest.mark.parametrize("speed", [0.0, 5e-324, 2.3e-308, 0.01])
+def test_a_speed_that_is_none_is_not_learned(speed: float) -> None:
+    nothing = learned_of(load("a"), ticks=1)
+    assert learned_of(load("a", prefill_tokens_per_s=speed), ticks=1).prefill_s == nothing.prefill_s
+
+
 def test_nonsense_is_not_learned() -> None:
     mean = LearnedMean(5.0, 100.0)
     assert mean.fold(float("nan"), 15.0) == mean
